@@ -1,0 +1,138 @@
+package crdt
+
+import (
+	"encoding/binary"
+	"errors"
+	"fmt"
+)
+
+// OpFormat is the version byte of an op's canonical bytes. A reader refuses
+// every other one. Version 1 is the first.
+const OpFormat = 1
+
+// Errors of decoding, to be matched with errors.Is.
+var (
+	ErrMalformed = errors.New("malformed bytes")
+	ErrNewer     = errors.New("format is newer than this program")
+)
+
+// AppendCanonical appends the canonical bytes of o to b: the format byte, then
+// the fields in declaration order; strings and bytes with a uvarint length,
+// numbers as uvarints, stamps and record ids in fixed width. There is exactly one
+// encoding of an op; its SHA-256 is the op's digest.
+func (o *Op) AppendCanonical(b []byte) []byte {
+	b = append(b, OpFormat)
+	b = appendString(b, string(o.Key.Pact))
+	b = appendString(b, string(o.Key.Type))
+	b = append(b, o.Key.Record[:]...)
+	b = appendString(b, string(o.Key.Field))
+	b = binary.BigEndian.AppendUint64(b, uint64(o.Stamp))
+	b = appendID(b, o.ID())
+	b = appendID(b, o.Base.Pred)
+	b = binary.BigEndian.AppendUint64(b, uint64(o.Base.Birth.Epoch))
+	b = binary.AppendUvarint(b, uint64(o.Base.Birth.Offset))
+	b = binary.AppendUvarint(b, uint64(o.PactVersion))
+	b = binary.AppendUvarint(b, uint64(o.Binding))
+	b = append(b, byte(o.Evidence.Class))
+	b = binary.AppendUvarint(b, uint64(o.Evidence.UncertaintyMillis))
+	b = binary.AppendUvarint(b, uint64(len(o.Value)))
+	return append(b, o.Value...)
+}
+
+// DecodeOp reads the canonical bytes of one op, all of b. The op's Value
+// aliases b. Any input gives an op or an error that wraps ErrMalformed or
+// ErrNewer; it never panics. Names are not checked: see Op.Validate.
+func DecodeOp(b []byte) (Op, error) {
+	var o Op
+	if len(b) == 0 {
+		return o, fmt.Errorf("op: %w: empty", ErrMalformed)
+	}
+	if b[0] > OpFormat {
+		return o, fmt.Errorf("op: %w: format %d, known up to %d", ErrNewer, b[0], OpFormat)
+	}
+	if b[0] == 0 {
+		return o, fmt.Errorf("op: %w: format 0", ErrMalformed)
+	}
+	d := decoder{rest: b[1:]}
+	o.Key.Pact = Pact(d.string(NameBytesMax + 1))
+	o.Key.Type = Type(d.string(TypeBytesMax))
+	copy(o.Key.Record[:], d.take(len(o.Key.Record)))
+	o.Key.Field = Field(d.string(FieldBytesMax))
+	o.Stamp = Stamp(d.fixed64())
+	id := d.id()
+	o.Author, o.Seq = id.Author, id.Seq
+	o.Base.Pred = d.id()
+	o.Base.Birth.Epoch = Epoch(d.fixed64())
+	o.Base.Birth.Offset = Offset(d.uvarint(1<<64 - 1))
+	o.PactVersion = uint32(d.uvarint(1<<32 - 1))
+	o.Binding = uint32(d.uvarint(1<<32 - 1))
+	if c := d.take(1); len(c) == 1 {
+		o.Evidence.Class = EvidenceClass(c[0])
+	}
+	o.Evidence.UncertaintyMillis = uint32(d.uvarint(1<<32 - 1))
+	o.Value = d.take(int(d.uvarint(ValueBytesMax)))
+	if d.failed || len(d.rest) != 0 {
+		return Op{}, fmt.Errorf("op: %w", ErrMalformed)
+	}
+	return o, nil
+}
+
+func appendString(b []byte, s string) []byte {
+	b = binary.AppendUvarint(b, uint64(len(s)))
+	return append(b, s...)
+}
+
+func appendID(b []byte, id OpID) []byte {
+	b = appendString(b, string(id.Author.Site))
+	b = appendString(b, string(id.Author.Agent))
+	b = binary.AppendUvarint(b, id.Author.Incarnation)
+	return binary.AppendUvarint(b, uint64(id.Seq))
+}
+
+// decoder reads canonical bytes; after the first failure it returns zeros.
+type decoder struct {
+	rest   []byte
+	failed bool
+}
+
+func (d *decoder) take(n int) []byte {
+	if d.failed || n < 0 || n > len(d.rest) {
+		d.failed = true
+		return nil
+	}
+	out := d.rest[:n:n]
+	d.rest = d.rest[n:]
+	return out
+}
+
+func (d *decoder) fixed64() uint64 {
+	if b := d.take(8); b != nil {
+		return binary.BigEndian.Uint64(b)
+	}
+	return 0
+}
+
+// uvarint refuses numbers above limit and encodings longer than needed, so
+// that one value has one encoding.
+func (d *decoder) uvarint(limit uint64) uint64 {
+	v, n := binary.Uvarint(d.rest)
+	if d.failed || n <= 0 || v > limit || n > 1 && d.rest[n-1] == 0 {
+		d.failed = true
+		return 0
+	}
+	d.rest = d.rest[n:]
+	return v
+}
+
+func (d *decoder) string(bytesMax int) string {
+	return string(d.take(int(d.uvarint(uint64(bytesMax)))))
+}
+
+func (d *decoder) id() OpID {
+	var id OpID
+	id.Author.Site = Site(d.string(NameBytesMax))
+	id.Author.Agent = AgentName(d.string(NameBytesMax))
+	id.Author.Incarnation = d.uvarint(1<<64 - 1)
+	id.Seq = Seq(d.uvarint(1<<64 - 1))
+	return id
+}
