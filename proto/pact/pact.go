@@ -1,0 +1,76 @@
+// Package pact is the agreement between sites as a pure model: record types,
+// typed fields, who may write which field, delete rights and limits. Hub and
+// agents check ops with the same functions. It reads no files: package binding
+// reads the YAML, package wire the bytes.
+package pact
+
+import (
+	"github.com/entente-sync/entente/crdt"
+)
+
+// Pact is one version of an agreement. A Pact that passed Validate is immutable.
+type Pact struct {
+	Name    crdt.Pact
+	Version uint32 // from 1, grows by one
+	Members []crdt.Site
+	Record  crdt.Type
+	// Deletes lists the sites whose deletes travel.
+	Deletes []crdt.Site
+	Fields  []Field // sorted by name
+	Limits  Limits
+}
+
+// Field is one shared field.
+type Field struct {
+	Name crdt.Field
+	Type FieldType
+	// Values of an enum.
+	Values []string
+	// Writers lists the sites that may write it; nil means every member.
+	Writers []crdt.Site
+	// BytesMax bounds a text value; 0 means crdt.ValueBytesMax.
+	BytesMax int
+	Required bool
+	Default  string
+	Pattern  string
+	Conflict Policy
+	// Share names what of a person travels: "email".
+	Share []string
+	// Since is the pact version in which the field last changed: older ops on it
+	// are refused.
+	Since uint32
+}
+
+// FieldType is the type of a shared field.
+type FieldType string
+
+// Field types.
+const (
+	TypeText     FieldType = "text"
+	TypeRichText FieldType = "richtext"
+	TypeEnum     FieldType = "enum"
+	TypeNumber   FieldType = "number"
+	TypeDecimal  FieldType = "decimal"
+	TypeBool     FieldType = "bool"
+	TypeDate     FieldType = "date"
+	TypeDateTime FieldType = "datetime"
+	TypePerson   FieldType = "person"
+	TypeTextSet  FieldType = "set<text>"    // a register per element
+	TypeComments FieldType = "log<comment>" // child records
+)
+
+// Policy says who settles a conflict; the merge always keeps the newest.
+type Policy string
+
+// Policies.
+const (
+	PolicyNewest Policy = "newest"
+	PolicyAsk    Policy = "ask"
+	PolicyMerge  Policy = "merge"
+)
+
+// Limits of one pact; zero fields mean the hub's own.
+type Limits struct {
+	OpsPerSecond int
+	Records      int
+}
