@@ -70,7 +70,11 @@ func DecodeOp(b []byte) (Op, error) {
 		o.Evidence.Class = EvidenceClass(c[0])
 	}
 	o.Evidence.UncertaintyMillis = uint32(d.uvarint(1<<32 - 1))
-	o.Value = d.take(int(d.uvarint(ValueBytesMax)))
+	valueMax := uint64(ValueBytesMax)
+	if o.Key.Field.IsLost() {
+		valueMax = LostBytesMax
+	}
+	o.Value = d.take(int(d.uvarint(valueMax)))
 	if d.failed || len(d.rest) != 0 {
 		return Op{}, fmt.Errorf("op: %w", ErrMalformed)
 	}

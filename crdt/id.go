@@ -10,7 +10,16 @@ import (
 const (
 	NameBytesMax  = 63  // sites, agents, pacts
 	TypeBytesMax  = 63  // record types
-	FieldBytesMax = 255 // fields, set elements and reserved registers included
+	FieldBytesMax = 255 // every register of a record, conflict records included
+
+	// OpFieldBytesMax bounds the field of an authored op, so that the op can
+	// become a conflict record: ~lost/<field>/<32 hexadecimal digits>.
+	OpFieldBytesMax = FieldBytesMax - len(lostPrefix) - 1 - lostHexDigits
+
+	// PlainFieldBytesMax bounds the names of a pact's own fields, so that every
+	// register made of one (set element, counter share of the longest author)
+	// stays within OpFieldBytesMax.
+	PlainFieldBytesMax = 63
 )
 
 // ErrName is wrapped by every error about a malformed name.

@@ -77,10 +77,13 @@ func Judge(cur, op *Register, lineage Lineage, loserPreds []OpID) Verdict {
 }
 
 // Saw reports whether op was made by somebody who had seen cur.
-func Saw(op *Op, cur *Register, lineage Lineage) bool {
-	pred := op.Base.Pred
-	if !pred.IsZero() && pred == cur.Op.ID() {
+func Saw(op *Op, cur *Register, lineage Lineage) bool { return op.Base.Saw(cur, lineage) }
+
+// Saw reports whether somebody with b before his eyes had seen cur: b names
+// it, or b's birth covers cur's.
+func (b Base) Saw(cur *Register, lineage Lineage) bool {
+	if !b.Pred.IsZero() && b.Pred == cur.Op.ID() {
 		return true
 	}
-	return lineage.Covers(op.Base.Birth, cur.Birth)
+	return lineage.Covers(b.Birth, cur.Birth)
 }

@@ -2,8 +2,11 @@ package crdt
 
 import "fmt"
 
-// ValueBytesMax bounds the value of one op, its envelope included.
+// ValueBytesMax bounds the value of one authored op, its envelope included.
 const ValueBytesMax = 64 << 10
+
+// LostBytesMax bounds the value of a conflict record, which holds a whole op.
+const LostBytesMax = ValueBytesMax + lostExtraBytesMax
 
 // Base says what the user had before his eyes when he made the edit.
 // The zero Base says "nothing": the register was not shown.
@@ -81,6 +84,10 @@ func (o *Op) Validate() error {
 		return err
 	}
 	switch {
+	case o.Key.Field.IsLost():
+		return fmt.Errorf("op %s: %w: conflict records have no author", o.ID(), ErrName)
+	case len(o.Key.Field) > OpFieldBytesMax:
+		return fmt.Errorf("op %s: %w: field of %d bytes, limit %d", o.ID(), ErrName, len(o.Key.Field), OpFieldBytesMax)
 	case o.Seq == 0:
 		return fmt.Errorf("op %s: seqs begin at 1", o.ID())
 	case o.Stamp == 0 || o.Stamp == StampMax:

@@ -15,20 +15,18 @@ import (
 	"github.com/entente-sync/entente/crdt/value"
 )
 
-// Format is the version byte of an envelope. Layout: format, length of the key
-// id (one byte), key id, body. An empty key id means that the body is the
-// canonical bytes of a value, readable by everybody.
-const Format = 1
+// Format is the version byte of an envelope; see crdt.EnvelopeFormat.
+const Format = crdt.EnvelopeFormat
 
 // KeyIDBytesMax bounds a key id.
-const KeyIDBytesMax = 32
+const KeyIDBytesMax = crdt.KeyIDBytesMax
 
 // Errors, to be matched with errors.Is.
 var (
-	ErrNewer   = errors.New("value envelope is newer than this program")
-	ErrKey     = errors.New("value is sealed with a key that is not held here")
+	ErrNewer   = crdt.ErrNewer
+	ErrKey     = crdt.ErrSealed
+	ErrInvalid = crdt.ErrEnvelope
 	ErrForged  = errors.New("sealed value does not belong to this op")
-	ErrInvalid = errors.New("malformed value envelope")
 )
 
 // Key seals the values of one class of fields. ID is public; Secret has 32 bytes.
@@ -44,25 +42,16 @@ func (k Key) String() string { return "key " + k.ID + " ***" }
 func (k Key) GoString() string { return k.String() }
 
 // Plain wraps v unsealed.
-func Plain(v value.Value) []byte { return v.Append([]byte{Format, 0}) }
+func Plain(v value.Value) []byte { return crdt.Plain(v) }
 
 // KeyID returns the id of the key that seals envelope, "" for a plain one.
 func KeyID(envelope []byte) (string, error) {
-	id, _, err := split(envelope)
+	id, _, err := crdt.SplitEnvelope(envelope)
 	return id, err
 }
 
 // OpenPlain reads a plain envelope; a sealed one gives ErrKey.
-func OpenPlain(envelope []byte) (value.Value, error) {
-	id, body, err := split(envelope)
-	if err != nil {
-		return value.Value{}, err
-	}
-	if id != "" {
-		return value.Value{}, fmt.Errorf("%w: key %q", ErrKey, id)
-	}
-	return value.Decode(body)
-}
+func OpenPlain(envelope []byte) (value.Value, error) { return crdt.OpenPlain(envelope) }
 
 // Seal encrypts v with AES-256-GCM, bound to the register, stamp, author and seq
 // of op, so that it cannot be moved to another one. The nonce is derived from
@@ -80,7 +69,7 @@ func Seal(k Key, op *crdt.Op, v value.Value) ([]byte, error) {
 
 // Open reads what Seal made for op (op.Value is the envelope).
 func Open(k Key, op *crdt.Op) (value.Value, error) {
-	id, body, err := split(op.Value)
+	id, body, err := crdt.SplitEnvelope(op.Value)
 	if err != nil {
 		return value.Value{}, err
 	}
@@ -97,20 +86,6 @@ func Open(k Key, op *crdt.Op) (value.Value, error) {
 		return value.Value{}, fmt.Errorf("%w: op %s", ErrForged, op.ID())
 	}
 	return value.Decode(plain)
-}
-
-func split(envelope []byte) (id string, body []byte, err error) {
-	if len(envelope) < 2 {
-		return "", nil, fmt.Errorf("%w: %d bytes", ErrInvalid, len(envelope))
-	}
-	if envelope[0] > Format {
-		return "", nil, fmt.Errorf("%w: format %d, known up to %d", ErrNewer, envelope[0], Format)
-	}
-	n := int(envelope[1])
-	if envelope[0] == 0 || n > KeyIDBytesMax || len(envelope) < 2+n {
-		return "", nil, fmt.Errorf("%w: header", ErrInvalid)
-	}
-	return string(envelope[2 : 2+n]), envelope[2+n:], nil
 }
 
 // binding is the additional data: the op's canonical bytes without its value.

@@ -7,10 +7,11 @@ import (
 	"unicode/utf8"
 )
 
-// Limits of a decoded value.
+// Limits of a decoded value. What an author may write is smaller: see
+// crdt.ValueBytesMax; a conflict record holds a whole op.
 const (
 	DepthMax = 32
-	BytesMax = 64 << 10
+	BytesMax = 68 << 10
 )
 
 // ErrMalformed is wrapped by every decoding error.
