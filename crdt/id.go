@@ -79,6 +79,16 @@ func ParseField(s string) (Field, error) {
 	return Field(s), nil
 }
 
+// ParsePlainField checks s as the name of one of a pact's own fields: lower-case
+// words joined by '_', '-' or '.', at most [PlainFieldBytesMax] bytes.
+func ParsePlainField(s string) (Field, error) {
+	if !wellFormed(s, PlainFieldBytesMax, "_-.") {
+		return "", fmt.Errorf("%w: field %q (lower-case words joined by '_', '-' or '.', at most %d bytes)",
+			ErrName, clip(s), PlainFieldBytesMax)
+	}
+	return Field(s), nil
+}
+
 // Reserved reports whether f belongs to the protocol rather than to a pact.
 func (f Field) Reserved() bool { return len(f) > 0 && f[0] == '~' }
 
