@@ -26,6 +26,10 @@ type Settings struct {
 	RatePerSecond float64
 	// Timeout bounds one call; 0 means 30 s.
 	Timeout time.Duration
+	// AllowPrivate lets URL's host name resolve to loopback or private addresses.
+	// Without it only an address that URL itself states, or localhost, may be one.
+	// Link-local and metadata addresses are never reached.
+	AllowPrivate bool
 	// Transport dials; nil means the shared HTTP core's own.
 	Transport http.RoundTripper
 	// Now is the clock, for rate limits and clock calibration; nil means time.Now.
