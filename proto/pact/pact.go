@@ -1,7 +1,7 @@
 // Package pact is the agreement between sites as a pure model: record types,
 // typed fields, who may write which field, delete rights and limits. Hub and
-// agents check ops with the same functions. It reads no files: package binding
-// reads the YAML, package wire the bytes.
+// agents check ops with the same functions. It reads no files: package pactfile
+// reads the YAML.
 package pact
 
 import (
@@ -26,13 +26,15 @@ type Field struct {
 	Type FieldType
 	// Values of an enum.
 	Values []string
-	// Writers lists the sites that may write it; nil means every member.
+	// Writers lists the sites that may write it; none means every member.
 	Writers []crdt.Site
 	// BytesMax bounds a text value; 0 means crdt.ValueBytesMax.
 	BytesMax int
 	Required bool
 	Default  string
-	Pattern  string
+	// Pattern is a regular expression (RE2) that text must match; "" means any.
+	Pattern string
+	// Conflict says who settles a conflict; "" means PolicyNewest.
 	Conflict Policy
 	// Share names what of a person travels: "email".
 	Share []string
