@@ -90,17 +90,35 @@ func Date(t time.Time) Value {
 func List(vs ...Value) Value { return Value{kind: KindList, list: slices.Clone(vs)} }
 
 // Map returns a map with the given entries; the order of m does not matter.
+// Invalid UTF-8 in keys is replaced as in Text; of two keys that become one, the
+// lesser original stays.
 func Map(m map[string]Value) Value {
-	v := Value{kind: KindMap, keys: make([]string, 0, len(m))}
+	names := make([]string, 0, len(m))
+	clean := true
 	for k := range m {
-		v.keys = append(v.keys, k)
+		names = append(names, k)
+		clean = clean && utf8.ValidString(k)
 	}
-	slices.Sort(v.keys)
-	v.list = make([]Value, len(v.keys))
-	for i, k := range v.keys {
+	slices.Sort(names)
+	if !clean {
+		return cleanMap(m, names)
+	}
+	v := Value{kind: KindMap, keys: names, list: make([]Value, len(names))}
+	for i, k := range names {
 		v.list[i] = m[k]
 	}
 	return v
+}
+
+func cleanMap(m map[string]Value, names []string) Value {
+	cleaned := make(map[string]Value, len(names))
+	for _, k := range names {
+		name := Text(k).text
+		if _, taken := cleaned[name]; !taken {
+			cleaned[name] = m[k]
+		}
+	}
+	return Map(cleaned)
 }
 
 // Kind returns what v holds.
