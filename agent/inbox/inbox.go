@@ -1,0 +1,154 @@
+// Package inbox is what an agent knows from the hub: per pact the place in the
+// feed, and the newest version of every register it shares. It is passive: typed
+// tables over one transaction.
+package inbox
+
+import (
+	"github.com/entente-sync/entente/agent/store"
+	"github.com/entente-sync/entente/agent/store/pack"
+	"github.com/entente-sync/entente/crdt"
+)
+
+// Tables of this package; agent/DESIGN.md lists all of them.
+const (
+	tableFeed     = 'F' // pact -> Feed
+	tableRegister = 'f' // pact, type, record, field -> register
+	tableChild    = 'k' // pact, parent, child -> nothing
+)
+
+const version = 1
+
+// Feed is the place in one pact's feed. The zero Feed never met a hub.
+type Feed struct {
+	Epoch crdt.Epoch
+	// Offset is the last position taken in; Head the last head heard of.
+	Offset, Head crdt.Offset
+	Lineage      crdt.Lineage
+	// Met: the feed was read to its head since the first connection, the last new
+	// epoch, or the last doubt about this store. Nothing is captured before.
+	Met bool
+}
+
+// Cursor is where to subscribe from.
+func (f Feed) Cursor() crdt.Position { return crdt.Position{Epoch: f.Epoch, Offset: f.Offset} }
+
+// GetFeed returns the place in a pact's feed, zero if there is none.
+func GetFeed(tx store.Tx, pact crdt.Pact) (Feed, error) {
+	b, ok, err := tx.Get(pack.Key(tableFeed, string(pact)))
+	if err != nil || !ok {
+		return Feed{}, err
+	}
+	return decodeFeed(b)
+}
+
+// PutFeed stores the place in a pact's feed.
+func PutFeed(tx store.Tx, pact crdt.Pact, f Feed) error {
+	return tx.Set(pack.Key(tableFeed, string(pact)), encodeFeed(f))
+}
+
+func encodeFeed(f Feed) []byte {
+	w := pack.NewWriter(version)
+	w.Uint(uint64(f.Epoch))
+	w.Uint(uint64(f.Offset))
+	w.Uint(uint64(f.Head))
+	w.Bool(f.Met)
+	w.Uint(uint64(len(f.Lineage)))
+	for _, fork := range f.Lineage {
+		w.Uint(uint64(fork.Child))
+		w.Uint(uint64(fork.Parent))
+		w.Uint(uint64(fork.At))
+	}
+	return w.Bytes()
+}
+
+func decodeFeed(b []byte) (Feed, error) {
+	r := pack.NewReader(b, version)
+	f := Feed{
+		Epoch:  crdt.Epoch(r.Uint()),
+		Offset: crdt.Offset(r.Uint()),
+		Head:   crdt.Offset(r.Uint()),
+		Met:    r.Bool(),
+	}
+	for range r.Count() {
+		f.Lineage = append(f.Lineage, crdt.Fork{
+			Child: crdt.Epoch(r.Uint()), Parent: crdt.Epoch(r.Uint()), At: crdt.Offset(r.Uint()),
+		})
+	}
+	return f, r.Close("feed place")
+}
+
+// Register returns the newest version of a register, zero if there is none.
+func Register(tx store.Tx, key crdt.Key) (crdt.Register, error) {
+	b, ok, err := tx.Get(registerKey(key))
+	if err != nil || !ok {
+		return crdt.Register{}, err
+	}
+	return decodeRegister(b)
+}
+
+// Put joins r with what is stored and reports whether that changed the version.
+func Put(tx store.Tx, r *crdt.Register) (changed bool, err error) {
+	old, err := Register(tx, r.Op.Key)
+	if err != nil {
+		return false, err
+	}
+	joined := crdt.Join(&old, r)
+	if !old.IsZero() && joined.Compare(&old) == 0 && joined.Birth == old.Birth {
+		return false, nil
+	}
+	changed = old.IsZero() || joined.Compare(&old) != 0
+	return changed, tx.Set(registerKey(r.Op.Key), encodeRegister(joined))
+}
+
+// OfRecord returns the registers of one record in order of their fields.
+func OfRecord(tx store.Tx, key crdt.Key) ([]crdt.Register, error) {
+	var out []crdt.Register
+	prefix := pack.Key(tableRegister, string(key.Pact), string(key.Type), string(key.Record[:]))
+	err := tx.Scan(prefix, nil, func(_, b []byte) error {
+		r, err := decodeRegister(b)
+		out = append(out, r)
+		return err
+	})
+	return out, err
+}
+
+func registerKey(key crdt.Key) []byte {
+	return pack.Key(tableRegister, string(key.Pact), string(key.Type), string(key.Record[:]), string(key.Field))
+}
+
+func encodeRegister(r *crdt.Register) []byte {
+	w := pack.NewWriter(version)
+	w.Position(r.Birth)
+	w.Op(&r.Op)
+	return w.Bytes()
+}
+
+func decodeRegister(b []byte) (crdt.Register, error) {
+	r := pack.NewReader(b, version)
+	birth := r.Position()
+	op := r.Op()
+	if err := r.Close("register"); err != nil {
+		return crdt.Register{}, err
+	}
+	return crdt.NewRegister(op, birth), nil
+}
+
+// AddChild remembers that child belongs to parent.
+func AddChild(tx store.Tx, pact crdt.Pact, parent, child crdt.RecordID) error {
+	w := pack.NewWriter(version)
+	return tx.Set(pack.Key(tableChild, string(pact), string(parent[:]), string(child[:])), w.Bytes())
+}
+
+// Children returns the known children of parent, in order of their ids.
+func Children(tx store.Tx, pact crdt.Pact, parent crdt.RecordID) ([]crdt.RecordID, error) {
+	var out []crdt.RecordID
+	err := tx.Scan(pack.Key(tableChild, string(pact), string(parent[:])), nil, func(key, _ []byte) error {
+		parts, err := pack.Parts(key, 3)
+		if err != nil || len(parts[2]) != len(crdt.RecordID{}) {
+			return err
+		}
+		out = append(out, crdt.RecordID([]byte(parts[2])))
+		return nil
+	})
+	return out, err
+}
