@@ -1,0 +1,111 @@
+// Package command is the format of the hub's log: what the leader has frozen,
+// so that every replica applies exactly the same. The package is pure.
+package command
+
+import (
+	"encoding/hex"
+	"fmt"
+
+	"github.com/entente-sync/entente/crdt"
+)
+
+// Kind numbers the commands. The numbers are part of the format.
+type Kind uint8
+
+// Kinds.
+const (
+	KindFound   Kind = 1
+	KindFork    Kind = 2
+	KindPutPact Kind = 3
+	KindPublish Kind = 4
+	KindAudit   Kind = 5
+)
+
+func (k Kind) String() string {
+	names := [...]string{"none", "found", "fork", "put-pact", "publish", "audit"}
+	if int(k) < len(names) {
+		return names[k]
+	}
+	return fmt.Sprintf("kind(%d)", uint8(k))
+}
+
+// Command is one of *Found, *Fork, *PutPact, *Publish, *Audit. Commands are
+// immutable once built.
+type Command interface {
+	Kind() Kind
+	appendBody(b []byte) []byte
+}
+
+// HubID names a hub for ever. It is random; the zero one names none.
+type HubID [16]byte
+
+// String returns 32 hexadecimal digits.
+func (id HubID) String() string { return hex.EncodeToString(id[:]) }
+
+// IsZero reports whether id names no hub.
+func (id HubID) IsZero() bool { return id == HubID{} }
+
+// Found is the first command of a new hub. It brings the randomness that Apply
+// may not make; the first one in the log counts, later ones are refused.
+type Found struct {
+	Hub   HubID
+	Epoch crdt.Epoch
+}
+
+// Fork begins epoch Child as a copy of epoch Parent, in every pact at its head:
+// the first command after a hub was restored from a backup. It is refused unless
+// Parent is the current epoch.
+type Fork struct {
+	Parent crdt.Epoch
+	Child  crdt.Epoch
+}
+
+// PutPact brings the next version of a pact, or a new pact.
+type PutPact struct {
+	Document []byte // canonical bytes of package pact
+}
+
+// Publish is one batch of one agent in one pact. Admission has authenticated
+// Site and Agent; everything else is as the agent sent it.
+type Publish struct {
+	Site  crdt.Site
+	Agent crdt.AgentName
+	Pact  crdt.Pact
+	Epoch crdt.Epoch // that the agent believes in
+	// After is the op before Ops[0] in the agent's outbox, across incarnations;
+	// zero for the very first.
+	After crdt.OpID
+	Ops   []crdt.Op
+}
+
+// Audit makes every replica remember its digests at this entry, and carries what
+// the leader remembered at the audit before, so that equal index is compared
+// with equal index. Index 0 compares nothing.
+type Audit struct {
+	Index uint64
+	Pacts []PactDigest // sorted by pact
+}
+
+// PactDigest sums up one pact at one applied index.
+type PactDigest struct {
+	Pact    crdt.Pact
+	Version uint32
+	Head    crdt.Offset
+	// Registers is the digest of every current version, and their count.
+	Registers crdt.Multiset
+	// Authors sums up what is known of the authors.
+	Authors AuthorSum
+}
+
+// AuthorSum is a check on the rows of a pact's authors: how many there are, and
+// the sums, modulo 2^64, of their newest seqs and of their refused ops.
+type AuthorSum struct {
+	Count, Seen, Refused uint64
+}
+
+// Kind implements Command.
+func (*Found) Kind() Kind   { return KindFound }
+func (*Fork) Kind() Kind    { return KindFork }    // Kind implements Command.
+func (*PutPact) Kind() Kind { return KindPutPact } // Kind implements Command.
+func (*Publish) Kind() Kind { return KindPublish } // Kind implements Command.
+func (*Audit) Kind() Kind   { return KindAudit }   // Kind implements Command.

@@ -1,0 +1,138 @@
+package state
+
+import (
+	"bytes"
+	"errors"
+	"slices"
+
+	"github.com/entente-sync/entente/crdt"
+	"github.com/entente-sync/entente/hub/command"
+	"github.com/entente-sync/entente/proto/pact"
+)
+
+// Apply folds one entry of the log into the state and says what it did. Entries
+// come in ascending order of index; one at or below the applied index is
+// skipped, so that a log may be replayed from any point. Apply never fails: what
+// it refuses, it refuses on every replica alike. It keeps copies of what it
+// needs of the entry.
+func (m *Machine) Apply(index uint64, e command.Entry) Result {
+	m.mu.Lock()
+	defer m.mu.Unlock()
+	if index <= m.index {
+		return Result{Skipped: true}
+	}
+	m.index = index
+	res := Result{Commands: make([]CommandResult, len(e.Commands))}
+	for i, c := range e.Commands {
+		var touched crdt.Pact
+		res.Commands[i], touched = m.command(c, &e)
+		if at, seen := slices.BinarySearch(res.Advanced, touched); touched != "" && !seen {
+			res.Advanced = slices.Insert(res.Advanced, at, touched)
+		}
+	}
+	return res
+}
+
+// command returns the pact whose head or document it changed, if any.
+func (m *Machine) command(c command.Command, e *command.Entry) (CommandResult, crdt.Pact) {
+	switch c := c.(type) {
+	case *command.Found:
+		return CommandResult{Reason: m.found(c)}, ""
+	case *command.Fork:
+		return CommandResult{Reason: m.fork(c)}, ""
+	case *command.PutPact:
+		return m.putPact(c)
+	case *command.Publish:
+		return m.publish(c, e)
+	case *command.Audit:
+		return m.audit(c), ""
+	}
+	return CommandResult{Reason: ReasonUnfounded}, "" // unreachable: the codec knows no other
+}
+
+func (m *Machine) found(c *command.Found) Reason {
+	switch {
+	case !m.hub.IsZero():
+		return ReasonFounded
+	case c.Hub.IsZero() || c.Epoch == 0:
+		return ReasonMalformed
+	}
+	m.hub, m.epoch = c.Hub, c.Epoch
+	return ""
+}
+
+// fork gives every feed a new epoch that continues the old one at its head.
+func (m *Machine) fork(c *command.Fork) Reason {
+	switch {
+	case m.hub.IsZero():
+		return ReasonUnfounded
+	case c.Parent != m.epoch:
+		return ReasonEpoch
+	case c.Child == 0 || c.Child == m.epoch:
+		return ReasonMalformed
+	}
+	for name, p := range m.pacts {
+		p.lineage = append(slices.Clip(p.lineage), crdt.Fork{Child: c.Child, Parent: c.Parent, At: p.head})
+		m.dirty.pact(name)
+	}
+	m.epoch = c.Child
+	return ""
+}
+
+func (m *Machine) putPact(c *command.PutPact) (CommandResult, crdt.Pact) {
+	next, err := pact.Decode(c.Document)
+	switch {
+	case m.hub.IsZero():
+		return CommandResult{Reason: ReasonUnfounded}, ""
+	case errors.Is(err, pact.ErrNewer):
+		return CommandResult{Reason: ReasonPactNewer}, ""
+	case err != nil:
+		return CommandResult{Reason: ReasonPactInvalid}, ""
+	}
+	p, known := m.pacts[next.Name]
+	switch {
+	case !known && len(m.pacts) >= PactsMax:
+		return CommandResult{Reason: ReasonPacts}, ""
+	case !known: // at any version: a hub that is rebuilt takes what its members hold
+		p = newPactState()
+		m.pacts[next.Name] = p
+	case bytes.Equal(p.document, c.Document):
+		return CommandResult{Version: next.Version}, ""
+	case next.Version != p.agreed.Version+1:
+		return CommandResult{Reason: ReasonPactVersion, Version: p.agreed.Version}, ""
+	}
+	p.agreed, p.document = next, bytes.Clone(c.Document)
+	m.dirty.pact(next.Name)
+	return CommandResult{Version: next.Version}, next.Name
+}
+
+// audit compares what was remembered at the audit before with what the leader
+// remembered then, and remembers the state as of now.
+func (m *Machine) audit(c *command.Audit) CommandResult {
+	var res CommandResult
+	if c.Index != 0 && c.Index == m.auditIndex {
+		res.Compared = true
+		res.Diverged = diverged(m.auditPacts, c.Pacts)
+	}
+	m.auditIndex, m.auditPacts = m.index, m.sums()
+	return res
+}
+
+// diverged merges two lists sorted by pact.
+func diverged(ours, theirs []command.PactDigest) []crdt.Pact {
+	var out []crdt.Pact
+	for len(ours) > 0 || len(theirs) > 0 {
+		switch {
+		case len(theirs) == 0 || len(ours) > 0 && ours[0].Pact < theirs[0].Pact:
+			out, ours = append(out, ours[0].Pact), ours[1:]
+		case len(ours) == 0 || theirs[0].Pact < ours[0].Pact:
+			out, theirs = append(out, theirs[0].Pact), theirs[1:]
+		default:
+			if ours[0] != theirs[0] {
+				out = append(out, ours[0].Pact)
+			}
+			ours, theirs = ours[1:], theirs[1:]
+		}
+	}
+	return out
+}

@@ -1,0 +1,143 @@
+package state
+
+import (
+	"github.com/entente-sync/entente/crdt"
+	"github.com/entente-sync/entente/hub/command"
+)
+
+// fieldBytesMax leaves room for the name of a field's conflict records, which
+// crdt.LostField makes.
+const fieldBytesMax = crdt.FieldBytesMax - len("~lost/") - len("/") - 32
+
+func (m *Machine) publish(c *command.Publish, e *command.Entry) (CommandResult, crdt.Pact) {
+	res := CommandResult{Ops: make([]OpResult, len(c.Ops))}
+	p, reason := m.admit(c)
+	if reason != "" {
+		for i := range res.Ops {
+			res.Ops[i] = OpResult{Outcome: OutcomeRetry, Reason: reason}
+		}
+		res.Reason = reason
+		return res, ""
+	}
+	head, before := p.head, c.After
+	for i := range c.Ops {
+		res.Ops[i] = m.op(p, c, &c.Ops[i], before, e)
+		before = c.Ops[i].ID()
+	}
+	if p.head == head {
+		return res, ""
+	}
+	m.dirty.pact(c.Pact)
+	return res, c.Pact
+}
+
+// admit finds the pact of a batch, or says why none of the batch is taken.
+func (m *Machine) admit(c *command.Publish) (*pactState, Reason) {
+	p, ok := m.pacts[c.Pact]
+	switch {
+	case m.hub.IsZero():
+		return nil, ReasonUnfounded
+	case c.Epoch != m.epoch:
+		return nil, ReasonEpoch
+	case !ok:
+		return nil, ReasonPactUnknown
+	case !p.agreed.IsMember(c.Site):
+		return nil, ReasonNotMember
+	}
+	return p, ""
+}
+
+// op answers one op, whose predecessor in the agent's outbox is before.
+func (m *Machine) op(p *pactState, c *command.Publish, op *crdt.Op, before crdt.OpID, e *command.Entry) OpResult {
+	if op.Author.Site != c.Site || op.Author.Agent != c.Agent {
+		return OpResult{Outcome: OutcomeRefused, Reason: ReasonForged}
+	}
+	if op.Seq == 0 || op.Author.Incarnation == 0 {
+		return OpResult{Outcome: OutcomeRefused, Reason: ReasonMalformed}
+	}
+	a := p.authors[op.Author]
+	var seen crdt.Seq
+	if a != nil {
+		seen = a.seen
+	}
+	switch {
+	case op.Seq <= seen:
+		return p.again(a, op)
+	case op.Seq != seen+1, !before.IsZero() && !p.knows(before):
+		return OpResult{Outcome: OutcomeGap, Reason: ReasonGap}
+	}
+	if a == nil {
+		a = &author{name: op.Author}
+		p.authors[a.name] = a
+	}
+	m.dirty.author(authorKey{c.Pact, a.name})
+	p.sumSeen++
+	reason := p.check(c, op, e)
+	var offset crdt.Offset
+	if reason == "" {
+		offset, reason = m.merge(p, a, op)
+	}
+	if reason != "" {
+		p.sumRefused++
+		a.refuse(reason)
+		return OpResult{Outcome: OutcomeRefused, Reason: reason}
+	}
+	a.seen++
+	a.applied = a.seen
+	return OpResult{Outcome: OutcomeApplied, Offset: offset}
+}
+
+// knows reports whether the op of that name was answered for good.
+func (p *pactState) knows(id crdt.OpID) bool {
+	a, ok := p.authors[id.Author]
+	return ok && id.Seq <= a.seen
+}
+
+// again answers a seq that is known. Nothing is kept of an applied op but its
+// traces in the register, so the answer points at the newest of them; an op that
+// left no trace there, or whose name stands on other content, is another op under
+// a used name.
+func (p *pactState) again(a *author, op *crdt.Op) OpResult {
+	if reason := a.refusal(op.Seq); reason != "" {
+		return OpResult{Outcome: OutcomeRefused, Reason: reason}
+	}
+	rec := p.records[recordKey{op.Key.Type, op.Key.Record}]
+	if rec == nil || op.Key.Pact != p.agreed.Name {
+		return OpResult{Outcome: OutcomeRefused, Reason: ReasonSeqReused}
+	}
+	offset, ok := rec.trace(op.Key.Field, op.ID(), op.Digest())
+	if !ok {
+		return OpResult{Outcome: OutcomeRefused, Reason: ReasonSeqReused}
+	}
+	return OpResult{Outcome: OutcomeApplied, Offset: offset}
+}
+
+// check says why op is refused whatever its register holds. What it answers
+// consumes the seq.
+func (p *pactState) check(c *command.Publish, op *crdt.Op, e *command.Entry) Reason {
+	if op.Key.Pact != c.Pact || len(op.Key.Field) > fieldBytesMax || !wellFormed(op) {
+		return ReasonMalformed
+	}
+	if reason := p.agreed.CheckOp(c.Site, op); reason != "" {
+		return Reason(reason)
+	}
+	ahead := op.Stamp.Millis() - e.TimeMillis
+	if op.Stamp.Millis() > e.TimeMillis && (ahead < 0 || uint64(ahead) > e.DriftMaxMillis) {
+		return ReasonStampFuture
+	}
+	if birth := op.Base.Birth; birth.Epoch == c.Epoch && birth.Offset > p.head {
+		return ReasonStampBase // nobody can have seen that
+	}
+	return ""
+}
+
+func wellFormed(op *crdt.Op) bool {
+	pred := op.Base.Pred
+	switch {
+	case op.Validate() != nil, pred == op.ID():
+		return false
+	case pred.IsZero(), pred.Author == op.Author && pred.Seq != 0:
+		return true
+	}
+	return pred.Seq != 0 && pred.Author.Validate() == nil
+}
