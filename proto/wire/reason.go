@@ -1,0 +1,153 @@
+package wire
+
+import (
+	"slices"
+
+	"google.golang.org/grpc/codes"
+)
+
+// Reason is a stable dotted code that says why something did not happen.
+// Codes are never renamed. One that this program does not know comes from a
+// newer peer: see Reason.Fate.
+type Reason string
+
+// Reasons. Describe tells what each means.
+const (
+	ReasonPactUnknown   Reason = "pact.unknown"
+	ReasonPactNotMember Reason = "pact.not_member"
+	ReasonPactVersion   Reason = "pact.version"
+	ReasonPactType      Reason = "pact.type"
+	ReasonPactField     Reason = "pact.field"
+	ReasonPactWriter    Reason = "pact.writer"
+	ReasonPactDelete    Reason = "pact.delete"
+	ReasonPactValue     Reason = "pact.value"
+
+	ReasonAuthorUnknown Reason = "author.unknown"
+	ReasonAuthorForged  Reason = "author.forged"
+
+	ReasonOpMalformed   Reason = "op.malformed"
+	ReasonOpOversize    Reason = "op.oversize"
+	ReasonBatchOversize Reason = "batch.oversize"
+	ReasonMalformed     Reason = "message.malformed"
+	ReasonOversize      Reason = "message.oversize"
+
+	ReasonStampFuture Reason = "stamp.future"
+	ReasonStampBase   Reason = "stamp.base"
+	ReasonSeqGap      Reason = "seq.gap"
+	ReasonSeqReused   Reason = "seq.reused"
+
+	ReasonQuotaOps     Reason = "quota.ops"
+	ReasonQuotaRecords Reason = "quota.records"
+
+	ReasonLeaderNone  Reason = "leader.none"
+	ReasonLeaderMoved Reason = "leader.moved"
+	ReasonLeaderLost  Reason = "leader.lost"
+
+	ReasonEpochChanged Reason = "epoch.changed"
+	ReasonCursorBeyond Reason = "cursor.beyond"
+	ReasonCreditExcess Reason = "credit.excess"
+
+	ReasonVersionNewer Reason = "version.newer"
+	ReasonVersionOlder Reason = "version.older"
+
+	ReasonHubReadonly    Reason = "hub.readonly"
+	ReasonHubDraining    Reason = "hub.draining"
+	ReasonHubBusy        Reason = "hub.busy"
+	ReasonHubInternal    Reason = "hub.internal"
+	ReasonHubUnreachable Reason = "hub.unreachable"
+)
+
+// Fate is what becomes of an op that was answered with a reason.
+type Fate uint8
+
+// Fates.
+const (
+	FateNone    Fate = iota // the reason is not about an op; the call fails
+	FateResend              // stays in the outbox; the same bytes again, later
+	FateRewind              // stays in the outbox, with its predecessors: start from the oldest
+	FateRestamp             // this op is spent; the change goes out again as a new op
+	FateHold                // this op is spent; the change waits for a person or a new pact
+)
+
+func (f Fate) String() string {
+	names := [...]string{"none", "resend", "rewind", "restamp", "hold"}
+	if int(f) < len(names) {
+		return names[f]
+	}
+	return "unknown"
+}
+
+// Description is one row of the table of reasons.
+type Description struct {
+	Reason    Reason
+	Sentence  string     // for people
+	Retryable bool       // the same call may succeed later without anybody acting
+	Fate      Fate       // of the op, where the reason answers one
+	Code      codes.Code // of the status, where the reason ends a call
+}
+
+// Describe returns the row of r. A code that is not in the table is final, and
+// an op refused with it is held.
+func Describe(r Reason) Description {
+	if i := slices.IndexFunc(reasons, func(d Description) bool { return d.Reason == r }); i >= 0 {
+		return reasons[i]
+	}
+	return Description{
+		Reason: r, Sentence: "The peer answered with a code that this program does not know.",
+		Fate: FateHold, Code: codes.Unknown,
+	}
+}
+
+// Reasons lists the table, for documentation and tests.
+func Reasons() []Description { return slices.Clone(reasons) }
+
+// Known reports whether r is in the table.
+func (r Reason) Known() bool {
+	return slices.ContainsFunc(reasons, func(d Description) bool { return d.Reason == r })
+}
+
+// reasons is the one table; it is never written.
+var reasons = []Description{
+	{ReasonPactUnknown, "The hub has no such pact.", false, FateResend, codes.NotFound},
+	{ReasonPactNotMember, "This site is not a member of the pact.", false, FateResend, codes.PermissionDenied},
+	{ReasonPactVersion, "The field has changed since the pact version that the op was made under, or that version is not known here.", false, FateRestamp, codes.FailedPrecondition},
+	{ReasonPactType, "The pact has no such record type.", false, FateHold, codes.FailedPrecondition},
+	{ReasonPactField, "The pact has no such field.", false, FateHold, codes.FailedPrecondition},
+	{ReasonPactWriter, "This site may not write the field.", false, FateHold, codes.PermissionDenied},
+	{ReasonPactDelete, "This site may not delete records of the pact.", false, FateHold, codes.PermissionDenied},
+	{ReasonPactValue, "The value does not fit the field's type or limits.", false, FateHold, codes.InvalidArgument},
+
+	{ReasonAuthorUnknown, "The caller showed no certificate of an agent.", false, FateResend, codes.Unauthenticated},
+	{ReasonAuthorForged, "The op names another author than the caller.", false, FateHold, codes.PermissionDenied},
+
+	{ReasonOpMalformed, "The op is not well formed.", false, FateHold, codes.InvalidArgument},
+	{ReasonOpOversize, "The op's value is larger than 64 KiB.", false, FateHold, codes.InvalidArgument},
+	{ReasonBatchOversize, "The batch has more than 1024 ops or 1 MiB.", false, FateResend, codes.InvalidArgument},
+	{ReasonMalformed, "The message is not well formed.", false, FateNone, codes.InvalidArgument},
+	{ReasonOversize, "The message is larger than 4 MiB.", false, FateNone, codes.ResourceExhausted},
+
+	{ReasonStampFuture, "The stamp is further ahead of the leader's clock than the hub allows.", false, FateRestamp, codes.FailedPrecondition},
+	{ReasonStampBase, "The stamp is not greater than that of the version that the op was made on.", false, FateRestamp, codes.FailedPrecondition},
+	{ReasonSeqGap, "The op's predecessor has not been answered.", true, FateRewind, codes.FailedPrecondition},
+	{ReasonSeqReused, "The author used this seq for another op.", false, FateRestamp, codes.FailedPrecondition},
+
+	{ReasonQuotaOps, "The pact's ops per second are used up.", true, FateResend, codes.ResourceExhausted},
+	{ReasonQuotaRecords, "The pact holds as many records as it may.", false, FateHold, codes.ResourceExhausted},
+
+	{ReasonLeaderNone, "The hub has no leader at the moment.", true, FateResend, codes.Unavailable},
+	{ReasonLeaderMoved, "Another node leads the hub.", true, FateResend, codes.Unavailable},
+	{ReasonLeaderLost, "The leader changed while the ops were under way; whether they were taken is unknown.", true, FateResend, codes.Unavailable},
+
+	{ReasonEpochChanged, "The hub was restored or rebuilt: its epoch is another one.", false, FateResend, codes.FailedPrecondition},
+	{ReasonCursorBeyond, "The cursor lies beyond the head of the feed.", false, FateNone, codes.FailedPrecondition},
+	{ReasonCreditExcess, "The subscriber granted more credits than the protocol allows.", false, FateNone, codes.InvalidArgument},
+
+	{ReasonVersionNewer, "What the caller speaks or sent is in a newer format than this program knows.", false, FateHold, codes.FailedPrecondition},
+	{ReasonVersionOlder, "The caller's protocol is older than any that this program speaks.", false, FateNone, codes.FailedPrecondition},
+
+	{ReasonHubReadonly, "The hub takes no writes at the moment.", true, FateResend, codes.Unavailable},
+	{ReasonHubDraining, "This node is about to stop; another one serves.", true, FateResend, codes.Unavailable},
+	{ReasonHubBusy, "The hub is at its limit of work under way.", true, FateResend, codes.ResourceExhausted},
+	{ReasonHubInternal, "The hub failed; its log says why.", true, FateResend, codes.Internal},
+	{ReasonHubUnreachable, "The hub cannot be reached.", true, FateResend, codes.Unavailable},
+}

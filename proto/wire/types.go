@@ -1,0 +1,134 @@
+package wire
+
+import (
+	"time"
+
+	"github.com/entente-sync/entente/crdt"
+)
+
+// Protocol is the version that this package speaks.
+const Protocol = 1
+
+// Limits of the protocol; both sides enforce them.
+const (
+	BatchOpsMax     = 1024
+	BatchBytesMax   = 1 << 20 // sum of OpBytes
+	InFlightMax     = 8       // batches without an answer
+	MessageBytesMax = 4 << 20
+	SliceEntriesMax = 1024
+	SliceBytesMax   = 1 << 20 // sum of OpBytes; one larger entry may stand alone
+	CreditsMax      = 64      // granted and not used
+	PactsMax        = 256     // of one Hello
+
+	softwareBytesMax = 255
+	documentBytesMax = 1 << 20
+	authorsMax       = 1 << 16
+	lineageMax       = 1 << 16
+	hostPortBytesMax = 255
+	reasonBytesMax   = 63
+	driftMillisMax   = 1 << 40
+	opOverheadBytes  = 192
+)
+
+// OpBytes is what op counts against BatchBytesMax and SliceBytesMax: its names
+// and value, and 192 for everything else. It is never less than op's size in a
+// message.
+func OpBytes(op *crdt.Op) int {
+	author, pred := op.Author, op.Base.Pred.Author
+	return opOverheadBytes + len(op.Key.Type) + len(op.Key.Field) + len(op.Value) +
+		len(author.Site) + len(author.Agent) + len(pred.Site) + len(pred.Agent)
+}
+
+// Hello opens a session.
+type Hello struct {
+	Protocol    uint32 // 0 means Protocol
+	Software    string // for people, at most 255 bytes
+	Incarnation uint64
+	Pacts       []crdt.Pact // at most PactsMax
+}
+
+// Welcome is the hub's answer to Hello.
+type Welcome struct {
+	Protocol   uint32 // 0 means Protocol
+	Hub        string // 32 hexadecimal digits
+	Epoch      crdt.Epoch
+	TimeMillis int64         // the hub's clock
+	DriftMax   time.Duration // how far a stamp may be ahead of it; whole milliseconds
+	Pacts      []PactState   // as in Hello, in that order
+}
+
+// PactState is where one pact stands.
+type PactState struct {
+	Pact     crdt.Pact
+	Refused  Reason // empty, or why the agent may not take part; then nothing else is set
+	Document []byte // canonical bytes of the pact in force
+	Version  uint32
+	Head     crdt.Offset
+	Lineage  crdt.Lineage
+	Authors  []AuthorState // every incarnation of the calling agent
+}
+
+// AuthorState is how far the hub knows one author of one pact.
+type AuthorState struct {
+	Author  crdt.Author
+	Seen    crdt.Seq // newest that was answered for good
+	Applied crdt.Seq // newest that was applied
+}
+
+// Batch is a run of ops in outbox order.
+type Batch struct {
+	ID    uint64 // chosen by the agent, echoed in the answer
+	Pact  crdt.Pact
+	Epoch crdt.Epoch
+	After crdt.OpID // the op before Ops[0] in the outbox; zero for the very first
+	Ops   []crdt.Op // 1 to BatchOpsMax, all of Pact
+}
+
+// Outcome is what became of one op.
+type Outcome uint8
+
+// Outcomes.
+const (
+	OutcomeApplied Outcome = 1 // durable and merged, as winner, loser or duplicate
+	OutcomeRefused Outcome = 2 // refused for good; durable; the seq is consumed
+	OutcomeRetry   Outcome = 3 // not taken now; nothing consumed
+	OutcomeGap     Outcome = 4 // the predecessor is missing; nothing consumed; rewind
+)
+
+func (o Outcome) String() string {
+	names := [...]string{"none", "applied", "refused", "retry", "gap"}
+	if int(o) < len(names) {
+		return names[o]
+	}
+	return "unknown"
+}
+
+// OpResult answers one op.
+type OpResult struct {
+	Outcome Outcome
+	Reason  Reason      // empty if applied
+	Offset  crdt.Offset // if applied: once the cursor is here the op may leave the outbox
+}
+
+// BatchResult answers one batch, with one result per op in order.
+type BatchResult struct {
+	Batch      uint64
+	Results    []OpResult
+	TimeMillis int64         // the leader's clock
+	RetryAfter time.Duration // with OutcomeRetry: wait at least this long; rounded up to milliseconds
+	Leader     string        // with ReasonLeaderMoved: host:port
+}
+
+// Entry is the newest version of one register. Register carries Birth and Digest.
+type Entry struct {
+	Offset   crdt.Offset
+	Register crdt.Register
+}
+
+// Slice is one piece of a feed; without entries it is a heartbeat.
+type Slice struct {
+	Entries     []Entry       // ascending in offset, all of the subscribed pact
+	Cursor      crdt.Position // resume here
+	Head        crdt.Offset
+	PactVersion uint32
+}
