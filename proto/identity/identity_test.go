@@ -49,8 +49,8 @@ func TestCertificates(t *testing.T) {
 	node := identity.Node{Hub: hub, Name: "n1"}
 	other := &url.URL{Scheme: "spiffe", Host: "example.org", Path: "/x"}
 	for _, c := range []struct {
-		name                      string
-		cert                      *x509.Certificate
+		name                   string
+		cert                   *x509.Certificate
 		asAny, asAgent, asNode error
 	}{
 		{"agent", certificate(agent.URI()), nil, nil, identity.ErrRole},
