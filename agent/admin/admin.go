@@ -1,0 +1,141 @@
+// Package admin is the only way into a running agent: a small HTTP API with
+// JSON bodies on a unix socket, for the command line. File permissions guard it;
+// it has no other authentication.
+//
+//	GET  /v1/status         Status
+//	GET  /v1/holds          []Hold
+//	POST /v1/holds/release  Release -> 204
+//	POST /v1/poll           nothing -> 204: list every system now
+//
+// Errors are Problem objects with a 4xx or 5xx status.
+package admin
+
+import (
+	"context"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"net"
+	"net/http"
+	"os"
+	"path/filepath"
+	"time"
+)
+
+// Version of the API; it is the first part of every path.
+const Version = 1
+
+// bodyBytesMax bounds a request.
+const bodyBytesMax = 64 << 10
+
+// Agent is what this package asks of an agent. All methods are safe for
+// concurrent use.
+type Agent interface {
+	Status() (Status, error)
+	Holds() ([]Hold, error)
+	Release(Release) error
+	Poll()
+}
+
+// ErrInvalid is wrapped by errors that are the caller's fault.
+var ErrInvalid = errors.New("invalid request")
+
+// Problem is the body of an error.
+type Problem struct {
+	Code    string `json:"code"`
+	Message string `json:"message"`
+}
+
+// Serve listens on the socket at path until ctx ends. A socket that a dead
+// agent left behind is replaced; one that answers is not.
+func Serve(ctx context.Context, path string, agent Agent) error {
+	listener, err := listen(path)
+	if err != nil {
+		return fmt.Errorf("admin socket: %w", err)
+	}
+	server := &http.Server{Handler: Handler(agent), ReadTimeout: 10 * time.Second, WriteTimeout: 30 * time.Second}
+	stopped := make(chan error, 1)
+	stop := context.AfterFunc(ctx, func() {
+		grace, cancel := context.WithTimeout(context.WithoutCancel(ctx), 5*time.Second)
+		defer cancel()
+		stopped <- server.Shutdown(grace)
+	})
+	err = server.Serve(listener)
+	if stop() { // ctx still lives: the listener broke
+		return fmt.Errorf("admin socket: %w", err)
+	}
+	<-stopped // calls that are cut off after the grace change nothing
+	return nil
+}
+
+func listen(path string) (net.Listener, error) {
+	if err := os.MkdirAll(filepath.Dir(path), 0o700); err != nil {
+		return nil, err
+	}
+	if conn, err := net.DialTimeout("unix", path, time.Second); err == nil {
+		return nil, errors.Join(fmt.Errorf("another agent answers at %s", path), conn.Close())
+	}
+	if err := os.Remove(path); err != nil && !errors.Is(err, os.ErrNotExist) {
+		return nil, err
+	}
+	listener, err := net.Listen("unix", path)
+	if err != nil {
+		return nil, err
+	}
+	if err := os.Chmod(path, 0o600); err != nil {
+		return nil, errors.Join(err, listener.Close())
+	}
+	return listener, nil
+}
+
+// Handler serves the API.
+func Handler(agent Agent) http.Handler {
+	mux := http.NewServeMux()
+	mux.HandleFunc("GET /v1/status", func(w http.ResponseWriter, _ *http.Request) {
+		status, err := agent.Status()
+		answer(w, status, err)
+	})
+	mux.HandleFunc("GET /v1/holds", func(w http.ResponseWriter, _ *http.Request) {
+		holds, err := agent.Holds()
+		if holds == nil {
+			holds = []Hold{}
+		}
+		answer(w, holds, err)
+	})
+	mux.HandleFunc("POST /v1/holds/release", func(w http.ResponseWriter, r *http.Request) {
+		var body Release
+		decoder := json.NewDecoder(http.MaxBytesReader(w, r.Body, bodyBytesMax))
+		decoder.DisallowUnknownFields()
+		err := decoder.Decode(&body)
+		if err != nil {
+			err = fmt.Errorf("%w: %w", ErrInvalid, err)
+		} else {
+			err = agent.Release(body)
+		}
+		answer(w, nil, err)
+	})
+	mux.HandleFunc("POST /v1/poll", func(w http.ResponseWriter, _ *http.Request) {
+		agent.Poll()
+		answer(w, nil, nil)
+	})
+	return mux
+}
+
+// answer writes body, nothing (204), or a Problem.
+func answer(w http.ResponseWriter, body any, err error) {
+	code := http.StatusOK
+	switch {
+	case errors.Is(err, ErrInvalid):
+		code, body = http.StatusBadRequest, Problem{Code: "admin.invalid", Message: err.Error()}
+	case err != nil:
+		code, body = http.StatusInternalServerError, Problem{Code: "admin.failed", Message: err.Error()}
+	case body == nil:
+		w.WriteHeader(http.StatusNoContent)
+		return
+	}
+	w.Header().Set("Content-Type", "application/json")
+	w.WriteHeader(code)
+	encoder := json.NewEncoder(w)
+	encoder.SetIndent("", "  ")
+	_ = encoder.Encode(body) // the caller is gone: nobody is left to tell
+}

@@ -1,0 +1,70 @@
+package admin
+
+import "time"
+
+// Status is what an agent says of itself.
+type Status struct {
+	Site        string         `json:"site"`
+	Agent       string         `json:"agent"`
+	Incarnation uint64         `json:"incarnation"`
+	Software    string         `json:"software"`
+	Ready       bool           `json:"ready"`
+	Problems    []string       `json:"problems,omitempty"` // why it is not ready
+	Hub         HubStatus      `json:"hub"`
+	Pacts       []PactStatus   `json:"pacts"`
+	Systems     []SystemStatus `json:"systems"`
+	Holds       int            `json:"holds"`
+}
+
+// HubStatus is the uplink.
+type HubStatus struct {
+	Connected bool   `json:"connected"`
+	Address   string `json:"address,omitempty"`
+	ID        string `json:"id,omitempty"`
+	Epoch     string `json:"epoch,omitempty"`
+	Problem   string `json:"problem,omitempty"`
+}
+
+// PactStatus is where one pact stands.
+type PactStatus struct {
+	Pact    string `json:"pact"`
+	Version uint32 `json:"version"`
+	Refused string `json:"refused,omitempty"`
+	Cursor  uint64 `json:"cursor"`
+	Head    uint64 `json:"head"`
+	Outbox  uint64 `json:"outbox"`  // ops that the feed does not cover yet
+	Unacked int    `json:"unacked"` // of these, ops without an answer
+}
+
+// SystemStatus is one system.
+type SystemStatus struct {
+	System   string     `json:"system"`
+	Pact     string     `json:"pact"`
+	Listed   *time.Time `json:"listed,omitempty"` // when the listing last reached the end
+	Linked   int        `json:"linked"`           // records tied to a local key
+	Reads    int        `json:"reads"`            // reads that wait
+	Intents  int        `json:"intents"`          // writes that wait or are under way
+	InDoubt  int        `json:"inDoubt"`          // of these, writes that may have happened
+	LastCall string     `json:"lastCall,omitempty"`
+}
+
+// Hold is one field, record or comment that waits for a person.
+type Hold struct {
+	System  string    `json:"system"`
+	Pact    string    `json:"pact"`
+	Record  string    `json:"record"`
+	Key     string    `json:"key,omitempty"` // the record's local key
+	Field   string    `json:"field,omitempty"`
+	Code    string    `json:"code"`
+	Message string    `json:"message"`
+	Since   time.Time `json:"since"`
+	// Keep: the field keeps its local value and nobody needs to act.
+	Keep bool `json:"keep,omitempty"`
+}
+
+// Release names a hold that is mended.
+type Release struct {
+	System string `json:"system"`
+	Record string `json:"record"`
+	Field  string `json:"field,omitempty"`
+}

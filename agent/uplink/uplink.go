@@ -1,0 +1,274 @@
+// Package uplink is the loop between an agent and its hub: it dials out, greets,
+// publishes the outbox in order, and hands the feed to the core. It decides
+// nothing and remembers nothing that must survive: after any break it begins
+// again at what the store says.
+package uplink
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"log/slog"
+	"sync"
+	"sync/atomic"
+	"time"
+
+	"golang.org/x/sync/errgroup"
+	"google.golang.org/grpc"
+
+	"github.com/entente-sync/entente/agent/core"
+	"github.com/entente-sync/entente/agent/retry"
+	"github.com/entente-sync/entente/crdt"
+	"github.com/entente-sync/entente/proto/wire"
+)
+
+// Engine is the part of the agent's engine that this loop needs. Step blocks
+// until its event is on stable storage.
+type Engine interface {
+	Step(build func(nowMillis int64) core.Event) error
+}
+
+// Memory is what the loop reads of the agent's store.
+type Memory interface {
+	// Incarnation that the agent writes with.
+	Incarnation() (uint64, error)
+	// FeedCursor is where the feed of pact goes on.
+	FeedCursor(pact crdt.Pact) (crdt.Position, error)
+	// Pending returns a run of ops that wait for an answer, from place from in the
+	// outbox (0: the first) onwards, the op before that run, and the place after it.
+	// At most opsMax ops and bytesMax bytes, but at least one op if there is any.
+	Pending(pact crdt.Pact, from uint64, opsMax, bytesMax int) (after crdt.OpID, ops []crdt.Op, next uint64, err error)
+}
+
+// Dialer connects to one node of the hub. The loop closes the connection.
+type Dialer func(address string) (*grpc.ClientConn, error)
+
+// Config of the loop.
+type Config struct {
+	Addresses []string // of the hub's nodes; any of them will do
+	Dial      Dialer
+	Software  string
+	Pacts     []crdt.Pact
+	Engine    Engine
+	Memory    Memory
+	// Documents checks the hub's pact document against what the site accepted; an
+	// error keeps that pact out of the session.
+	Documents func(wire.PactState) error
+	// SilenceMax is how long the feed may be silent before the connection counts as
+	// dead; the hub sends a heartbeat every 10 s. 0 means 30 s.
+	SilenceMax time.Duration
+	Now        func() time.Time
+	Log        *slog.Logger
+}
+
+// Loop is the uplink of one agent. Its methods are safe for concurrent use.
+type Loop struct {
+	config Config
+	target int // index into Addresses of the node to dial next
+	leader string
+
+	mu     sync.Mutex
+	rewind map[crdt.Pact]bool
+	wake   chan struct{}
+
+	heardUnix atomic.Int64
+	status    atomic.Pointer[Status]
+}
+
+// Status is what an operator wants to know of the uplink.
+type Status struct {
+	Connected bool
+	Address   string
+	Hub       string
+	Epoch     crdt.Epoch
+	Pacts     map[crdt.Pact]PactStatus
+	Problem   string // why the last session ended, or why there is none
+}
+
+// PactStatus is where one pact stands.
+type PactStatus struct {
+	Head    crdt.Offset // as last heard
+	Cursor  crdt.Offset
+	Refused string // why this site may not take part, or ""
+}
+
+// New returns a loop that has not begun.
+func New(c Config) *Loop {
+	if c.SilenceMax <= 0 {
+		c.SilenceMax = 30 * time.Second
+	}
+	l := &Loop{config: c, rewind: map[crdt.Pact]bool{}, wake: make(chan struct{}, 1)}
+	l.status.Store(&Status{Problem: "not connected yet"})
+	return l
+}
+
+// Publish says that the outbox of a pact has ops to send; it never blocks.
+func (l *Loop) Publish(p core.Publish) {
+	l.mu.Lock()
+	l.rewind[p.Pact] = l.rewind[p.Pact] || p.Rewind
+	l.mu.Unlock()
+	select {
+	case l.wake <- struct{}{}:
+	default:
+	}
+}
+
+// Status returns a copy of the newest status.
+func (l *Loop) Status() Status {
+	s := *l.status.Load()
+	pacts := make(map[crdt.Pact]PactStatus, len(s.Pacts))
+	for name, p := range s.Pacts {
+		pacts[name] = p
+	}
+	s.Pacts = pacts
+	return s
+}
+
+// HeardUnix returns when the hub was last heard, in Unix seconds; 0 for never.
+func (l *Loop) HeardUnix() int64 { return l.heardUnix.Load() }
+
+// Run keeps a session with the hub until ctx ends (nil) or the engine stopped.
+func (l *Loop) Run(ctx context.Context) error {
+	backoff := retry.Backoff{Min: 200 * time.Millisecond, Max: 15 * time.Second}
+	for ctx.Err() == nil {
+		began := l.config.Now()
+		err := l.session(ctx)
+		if ctx.Err() != nil {
+			return nil
+		}
+		var local *localError
+		if errors.As(err, &local) {
+			return local.err
+		}
+		if l.config.Now().Sub(began) > time.Minute {
+			backoff.Reset()
+		}
+		wait := backoff.Next()
+		if errors.Is(err, errMoved) || errors.Is(err, errRegreet) {
+			wait = min(wait, 500*time.Millisecond)
+		}
+		l.update(func(s *Status) { s.Connected, s.Problem = false, err.Error() })
+		l.config.Log.Warn("session with the hub ended; trying again", "error", err, "wait", wait)
+		retry.Sleep(ctx, wait)
+	}
+	return nil
+}
+
+// Reasons to begin a session anew soon.
+var (
+	errMoved   = errors.New("another node leads")
+	errRegreet = errors.New("the hub's feed changed")
+	errSilent  = errors.New("the hub is silent")
+)
+
+// localError is a failure of this agent, not of the hub: trying again is no use.
+type localError struct{ err error }
+
+func (e *localError) Error() string { return e.err.Error() }
+func (e *localError) Unwrap() error { return e.err }
+
+func local(err error) error {
+	if err == nil {
+		return nil
+	}
+	return &localError{err}
+}
+
+// session dials one node and works until something breaks.
+func (l *Loop) session(ctx context.Context) error {
+	address := l.next()
+	conn, err := l.config.Dial(address)
+	if err != nil {
+		return fmt.Errorf("dial %s: %w", address, err)
+	}
+	defer conn.Close() // the session is over; nothing depends on how it closes
+	client := wire.NewClient(conn)
+	welcome, err := l.greet(ctx, client, address)
+	if err != nil {
+		return err
+	}
+	var pacts []crdt.Pact
+	for _, p := range welcome.Pacts {
+		if p.Refused == "" {
+			pacts = append(pacts, p.Pact)
+		}
+	}
+	if len(pacts) == 0 {
+		return fmt.Errorf("hub %s lets this agent into none of its pacts", welcome.Hub)
+	}
+	group, gctx := errgroup.WithContext(ctx)
+	group.Go(func() error { return l.publish(gctx, client, welcome.Epoch, pacts) })
+	for _, p := range pacts {
+		group.Go(func() error { return l.subscribe(gctx, client, p) })
+	}
+	return group.Wait()
+}
+
+// next picks the node to dial: the leader that was named, or the next in turn.
+func (l *Loop) next() string {
+	if l.leader != "" {
+		address := l.leader
+		l.leader = ""
+		return address
+	}
+	address := l.config.Addresses[l.target%len(l.config.Addresses)]
+	l.target++
+	return address
+}
+
+func (l *Loop) greet(ctx context.Context, client *wire.Client, address string) (wire.Welcome, error) {
+	incarnation, err := l.config.Memory.Incarnation()
+	if err != nil {
+		return wire.Welcome{}, local(err)
+	}
+	ctx, cancel := context.WithTimeout(ctx, 10*time.Second)
+	defer cancel()
+	w, err := client.Greet(ctx, wire.Hello{Protocol: wire.Protocol, Software: l.config.Software,
+		Incarnation: incarnation, Pacts: l.config.Pacts})
+	if err != nil {
+		return w, fmt.Errorf("greet %s: %w", address, err)
+	}
+	l.heard()
+	status := Status{Connected: true, Address: address, Hub: w.Hub, Epoch: w.Epoch,
+		Pacts: make(map[crdt.Pact]PactStatus, len(w.Pacts))}
+	for i := range w.Pacts {
+		p := &w.Pacts[i]
+		if p.Refused == "" {
+			if err := l.config.Documents(*p); err != nil {
+				p.Refused = wire.ReasonPactVersion
+				l.config.Log.Error("pact of the hub is not the one this site accepted", "pact", p.Pact, "error", err)
+			}
+		}
+		status.Pacts[p.Pact] = PactStatus{Head: p.Head, Refused: string(p.Refused)}
+		if p.Refused != "" {
+			continue
+		}
+		if err := l.config.Engine.Step(greeted(&w, p)); err != nil {
+			return w, local(err)
+		}
+	}
+	l.status.Store(&status)
+	return w, nil
+}
+
+func greeted(w *wire.Welcome, p *wire.PactState) func(int64) core.Event {
+	authors := make([]core.AuthorState, len(p.Authors))
+	for i, a := range p.Authors {
+		authors[i] = core.AuthorState{Author: a.Author, Seen: a.Seen, Applied: a.Applied}
+	}
+	return func(now int64) core.Event {
+		return core.Greeted{NowMillis: now, HubMillis: w.TimeMillis, Pact: p.Pact,
+			Epoch: w.Epoch, Head: p.Head, Lineage: p.Lineage, Authors: authors}
+	}
+}
+
+func (l *Loop) heard() { l.heardUnix.Store(l.config.Now().Unix()) }
+
+// update changes the status; the loops of a session call it at the same time.
+func (l *Loop) update(change func(*Status)) {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	s := l.Status()
+	change(&s)
+	l.status.Store(&s)
+}
