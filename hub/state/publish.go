@@ -78,8 +78,7 @@ func (m *Machine) op(p *pactState, c *command.Publish, op *crdt.Op, before crdt.
 		offset, reason = m.merge(p, a, op)
 	}
 	if reason != "" {
-		p.sumRefused++
-		a.refuse(reason)
+		p.sumRefused += a.refuse(reason)
 		return OpResult{Outcome: OutcomeRefused, Reason: reason}
 	}
 	a.seen++

@@ -86,9 +86,7 @@ func (p *pactState) load(row *AuthorRow) {
 	}
 	p.authors[a.name] = a
 	p.sumSeen += uint64(a.seen)
-	for _, r := range a.refused {
-		p.sumRefused += uint64(r.To-r.From) + 1
-	}
+	p.sumRefused += a.refusals()
 }
 
 func (p *pactState) loadRegister(s *Stored) error {

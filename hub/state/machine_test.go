@@ -1,0 +1,155 @@
+package state_test
+
+import (
+	"errors"
+	"reflect"
+	"slices"
+	"testing"
+
+	"pgregory.net/rapid"
+
+	"github.com/entente-sync/entente/crdt"
+	"github.com/entente-sync/entente/hub/command"
+	"github.com/entente-sync/entente/hub/state"
+)
+
+// Any history: the twin agrees, nothing is lost, a second machine is equal, the
+// feed obeys its laws, images rebuild the state.
+func TestHistories(t *testing.T) {
+	rapid.Check(t, func(t *rapid.T) {
+		s := newSim(t, newLog(t))
+		w := &twin{}
+		checked := 0
+		var folded *state.Image
+		s.run(rapid.IntRange(1, 60).Draw(t, "steps"), func() {
+			for ; checked < len(s.entries); checked++ {
+				agree(t, w, s, checked)
+			}
+			if lost := s.lost(); len(lost) > 0 {
+				t.Fatalf("lost: %v", lost)
+			}
+			if rapid.IntRange(0, 9).Draw(t, "checkpoint") == 0 {
+				folded = fold(folded, s.m.TakeDirty())
+			}
+		})
+		feedLaws(t, s, w)
+		full := s.m.Image()
+		if other := replay(s.entries); !reflect.DeepEqual(other.Image(), full) {
+			t.Fatal("a second machine differs after the same log")
+		}
+		rebuilt := state.New()
+		if err := rebuilt.Restore(fold(folded, s.m.TakeDirty())); err != nil {
+			t.Fatal(err)
+		}
+		if !reflect.DeepEqual(rebuilt.Image(), full) {
+			t.Fatal("the folded checkpoints are not the state")
+		}
+	})
+}
+
+// agree compares what the machine answered and holds with the twin. Offsets of
+// answers are checked by the sim: they never go back.
+func agree(t *rapid.T, w *twin, s *sim, i int) {
+	c, ok := s.entries[i].Commands[0].(*command.Publish)
+	if !ok {
+		return
+	}
+	for j, want := range w.publish(c) {
+		got, seen := s.answers[c.Ops[j].ID()]
+		if want.Outcome != state.OutcomeGap && (!seen || got.Outcome != want.Outcome || got.Reason != want.Reason) {
+			t.Fatalf("op %s: machine %v, twin %v", c.Ops[j].ID(), got, want)
+		}
+	}
+	if i != len(s.entries)-1 {
+		return
+	}
+	feed := feedAll(t, s.m, crdt.Position{}, 100)
+	if !slices.EqualFunc(feed, w.feed(), func(a *state.Stored, b version) bool {
+		return a.Offset == b.offset && a.Register.Digest == b.reg.Digest && a.Register.Birth == b.reg.Birth
+	}) {
+		t.Fatalf("feeds differ: machine %d, twin %d entries", len(feed), len(w.feed()))
+	}
+}
+
+// feedLaws: from any cursor, in pages of any size, come exactly the current
+// versions behind it, in order, each once.
+func feedLaws(t *rapid.T, s *sim, w *twin) {
+	cursor := crdt.Position{Epoch: epochOne, Offset: crdt.Offset(rapid.IntRange(0, int(w.head)).Draw(t, "cursor"))}
+	got := feedAll(t, s.m, cursor, rapid.IntRange(1, 9).Draw(t, "page"))
+	var want []crdt.Offset
+	for _, v := range w.feed() {
+		if v.offset > cursor.Offset {
+			want = append(want, v.offset)
+		}
+	}
+	if !slices.EqualFunc(got, want, func(a *state.Stored, b crdt.Offset) bool { return a.Offset == b }) {
+		t.Fatalf("feed behind %s: %d entries, want %d", cursor, len(got), len(want))
+	}
+	cursor.Offset = w.head + 1
+	if _, err := s.m.Feed(tickets, cursor, 1, 1); !errors.Is(err, state.ErrCursor) {
+		t.Fatalf("beyond the head: %v", err)
+	}
+	cursor = crdt.Position{Epoch: epochOne + 1, Offset: 1}
+	if _, err := s.m.Feed(tickets, cursor, 1, 1); !errors.Is(err, state.ErrEpoch) {
+		t.Fatalf("another epoch: %v", err)
+	}
+}
+
+// fold is what a store does with checkpoints.
+func fold(onto, img *state.Image) *state.Image {
+	if onto == nil {
+		onto = &state.Image{}
+	}
+	out := &state.Image{Meta: img.Meta}
+	out.Pacts = fresh(onto.Pacts, img.Pacts, func(r state.PactRow) any { return r.Pact })
+	out.Authors = fresh(onto.Authors, img.Authors, func(r state.AuthorRow) any { return r.State.Author })
+	out.Registers = fresh(onto.Registers, img.Registers, func(s *state.Stored) any { return s.Register.Op.Key })
+	return out
+}
+
+func fresh[T any](older, newer []T, key func(T) any) []T {
+	last := map[any]T{}
+	for _, v := range slices.Concat(older, newer) {
+		last[key(v)] = v
+	}
+	var out []T
+	for _, v := range last {
+		out = append(out, v)
+	}
+	return out
+}
+
+func replay(entries []command.Entry) *state.Machine {
+	m := state.New()
+	for i, e := range entries {
+		m.Apply(uint64(i+1), e)
+		m.Apply(uint64(i+1), e) // a log may be replayed
+	}
+	return m
+}
+
+// Concurrent ops of many agents leave the same current versions in any order.
+func TestConvergence(t *testing.T) {
+	rapid.Check(t, func(t *rapid.T) {
+		n := rapid.IntRange(2, 8).Draw(t, "ops")
+		ops := make([]crdt.Op, n)
+		for i := range ops {
+			ops[i] = edit(author("acme", uint64(i+1)), 1, key(1, "title"), int64(rapid.IntRange(0, 3).Draw(t, "time")), "x")
+		}
+		var want crdt.Digest
+		for round := range 3 {
+			l := newLog(t)
+			for _, op := range rapid.Permutation(ops).Draw(t, "order") {
+				l.publish(epochOne, crdt.OpID{}, op)
+			}
+			got := l.m.Get(key(1, "title")).Register.Digest
+			if round > 0 && got != want {
+				t.Fatal("the order of arrival decided")
+			}
+			want = got
+			if n := len(feedAll(t, l.m, crdt.Position{}, 100)); n != len(ops) {
+				t.Fatalf("%d registers for %d concurrent ops", n, len(ops))
+			}
+		}
+	})
+}

@@ -1,0 +1,181 @@
+package store
+
+import (
+	"bufio"
+	"bytes"
+	"crypto/sha256"
+	"encoding/binary"
+	"errors"
+	"fmt"
+	"hash"
+	"io"
+
+	"github.com/entente-sync/entente/hub/codec"
+	"github.com/entente-sync/entente/hub/state"
+)
+
+// SnapshotFormat is the version byte of a snapshot, which may change apart from
+// the store's.
+const SnapshotFormat = 1
+
+const (
+	snapshotMagic  = "entente hub state\n"
+	kindTrailer    = 'z'
+	recordBytesMax = 4 << 20
+	recordHeader   = 1 + 4 // kind, length
+)
+
+// WriteSnapshot streams a full image: magic, format, the meta record, one record
+// per row, and a trailer with their number and the SHA-256 of everything before it.
+func WriteSnapshot(w io.Writer, img *state.Image) error {
+	buf := bufio.NewWriterSize(w, 256<<10)
+	out := &recordWriter{w: buf, sum: sha256.New()}
+	out.raw(append([]byte(snapshotMagic), SnapshotFormat))
+	out.record(kindMeta, func(b []byte) []byte { return appendMeta(b, &img.Meta) })
+	for i := range img.Pacts {
+		out.record(kindPact, func(b []byte) []byte { return appendPact(b, &img.Pacts[i]) })
+	}
+	for i := range img.Authors {
+		out.record(kindAuthor, func(b []byte) []byte { return appendAuthor(b, &img.Authors[i]) })
+	}
+	for _, s := range img.Registers {
+		out.record(kindRegister, func(b []byte) []byte { return appendRegister(b, s) })
+	}
+	count, sum := out.count, out.sum.Sum(nil)
+	out.record(kindTrailer, func(b []byte) []byte { return append(codec.AppendFixed64(b, count), sum...) })
+	if out.err == nil {
+		out.err = buf.Flush()
+	}
+	if out.err != nil {
+		return fmt.Errorf("hub snapshot: write: %w", out.err)
+	}
+	return nil
+}
+
+// recordWriter writes records and remembers the first error.
+type recordWriter struct {
+	w     io.Writer
+	sum   hash.Hash // of everything written
+	count uint64
+	buf   []byte
+	err   error
+}
+
+func (o *recordWriter) record(kind byte, value func([]byte) []byte) {
+	b := value(append(o.buf[:0], kind, 0, 0, 0, 0))
+	binary.BigEndian.PutUint32(b[1:], uint32(len(b)-recordHeader))
+	b = binary.BigEndian.AppendUint32(b, codec.Checksum(b))
+	o.raw(b)
+	o.buf = b
+	o.count++
+}
+
+func (o *recordWriter) raw(b []byte) {
+	if o.err == nil {
+		o.sum.Write(b)
+		_, o.err = o.w.Write(b)
+	}
+}
+
+// ReadSnapshot reads what WriteSnapshot wrote, to the trailer and not beyond
+// the stream's end: bytes after the trailer are refused. An error wraps ErrDamaged
+// (cut off, changed), ErrNewer, or is the reader's own. It does not compare the
+// rows with the digests in Meta: state.Machine.Restore does.
+func ReadSnapshot(r io.Reader) (*state.Image, error) {
+	img, err := readSnapshot(bufio.NewReaderSize(r, 256<<10))
+	if err != nil {
+		return nil, fmt.Errorf("hub snapshot: %w", err)
+	}
+	return img, nil
+}
+
+func readSnapshot(r *bufio.Reader) (*state.Image, error) {
+	head := make([]byte, len(snapshotMagic)+1)
+	if err := fill(r, head); err != nil {
+		return nil, err
+	}
+	if !bytes.HasPrefix(head, []byte(snapshotMagic)) {
+		return nil, fmt.Errorf("%w: this is no snapshot of a hub", ErrDamaged)
+	}
+	switch format := head[len(snapshotMagic)]; {
+	case format > SnapshotFormat:
+		return nil, fmt.Errorf("%w: snapshot format %d, known up to %d", ErrNewer, format, SnapshotFormat)
+	case format == 0:
+		return nil, fmt.Errorf("%w: snapshot format 0", ErrDamaged)
+	}
+	in := &recordReader{r: r, sum: sha256.New()}
+	in.sum.Write(head)
+	img, names := &state.Image{}, newInterner()
+	for {
+		kind, value, err := in.record()
+		switch {
+		case err != nil:
+			return nil, err
+		case kind == kindTrailer && in.count > 0:
+			return img, in.trailer(value)
+		case (in.count == 1) != (kind == kindMeta):
+			return nil, fmt.Errorf("%w: record %d of kind %q", ErrDamaged, in.count, kind)
+		}
+		if err := add(img, kind, value, names); err != nil {
+			return nil, err
+		}
+	}
+}
+
+// recordReader reads records; what it returns is valid until the next one.
+type recordReader struct {
+	r     *bufio.Reader
+	sum   hash.Hash // of everything before the trailer
+	count uint64    // of records before the trailer
+	buf   []byte
+}
+
+func (in *recordReader) record() (kind byte, value []byte, err error) {
+	var head [recordHeader]byte
+	if err := fill(in.r, head[:]); err != nil {
+		return 0, nil, err
+	}
+	size := binary.BigEndian.Uint32(head[1:])
+	if size > recordBytesMax {
+		return 0, nil, fmt.Errorf("%w: a record of %d bytes", ErrDamaged, size)
+	}
+	if need := int(size) + 4; cap(in.buf) < need {
+		in.buf = make([]byte, need)
+	}
+	b := in.buf[:size+4]
+	if err := fill(in.r, b); err != nil {
+		return 0, nil, err
+	}
+	value = b[:size]
+	if codec.Checksum(head[:], value) != binary.BigEndian.Uint32(b[size:]) {
+		return 0, nil, fmt.Errorf("%w: record %d does not match its checksum", ErrDamaged, in.count+1)
+	}
+	if head[0] != kindTrailer {
+		in.sum.Write(head[:])
+		in.sum.Write(b)
+		in.count++
+	}
+	return head[0], value, nil
+}
+
+// trailer checks the end.
+func (in *recordReader) trailer(value []byte) error {
+	r := codec.NewReader(value)
+	count, sum := r.Fixed64(), r.Take(sha256.Size)
+	if !r.Done() || count != in.count || !bytes.Equal(sum, in.sum.Sum(nil)) {
+		return fmt.Errorf("%w: the trailer does not match %d records", ErrDamaged, in.count)
+	}
+	if _, err := in.r.ReadByte(); !errors.Is(err, io.EOF) {
+		return errors.Join(fmt.Errorf("%w: bytes after the trailer", ErrDamaged), err)
+	}
+	return nil
+}
+
+// fill reads all of b; a stream that ends before is damaged.
+func fill(r io.Reader, b []byte) error {
+	_, err := io.ReadFull(r, b)
+	if errors.Is(err, io.EOF) || errors.Is(err, io.ErrUnexpectedEOF) {
+		return fmt.Errorf("%w: cut off", ErrDamaged)
+	}
+	return err
+}

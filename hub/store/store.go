@@ -1,0 +1,197 @@
+// Package store keeps checkpoints of the hub's state on disk, beside the log
+// that is the durability until then, and streams snapshots.
+package store
+
+import (
+	"errors"
+	"fmt"
+	"os"
+	"sync"
+
+	"github.com/dgraph-io/badger/v4"
+	"github.com/dgraph-io/badger/v4/options"
+
+	"github.com/entente-sync/entente/hub/state"
+)
+
+// Format is the version of the directory's layout and of its rows.
+const Format = 1
+
+// Errors, to be matched with errors.Is.
+var (
+	// ErrDamaged: the disk or the database lost or changed bytes. Stop, and
+	// rebuild this node from the others.
+	ErrDamaged = state.ErrDamaged
+	// ErrNewer: a newer program wrote this. Stop, and upgrade this one.
+	ErrNewer = errors.New("hub store is newer than this program")
+	// ErrClosed is returned after Close.
+	ErrClosed = errors.New("hub store is closed")
+)
+
+// Options of a Store.
+type Options struct {
+	MemTableBytes int64 // 0 means 16 MiB
+}
+
+// valueBytesMax keeps every value beside its key: a pact's document is the
+// largest, and the value log is never collected.
+const valueBytesMax = 1 << 20
+
+// Store is the newest complete checkpoint in a directory of its own. One
+// goroutine at a time writes; all methods may be called concurrently.
+type Store struct {
+	dir  string
+	opts Options
+
+	mu     sync.Mutex // guards everything below; held while writing
+	number uint64     // of the database in force
+	db     *badger.DB // nil after Close
+	index  uint64     // of the newest complete checkpoint; 0 before the first
+	poison error      // the first failed write: nothing is written after it
+}
+
+// Open opens or makes the store in dir, which belongs to one process at a time.
+// It removes what a crash left of a restore. The caller must Close it.
+func Open(dir string, opts Options) (*Store, error) {
+	if opts.MemTableBytes == 0 {
+		opts.MemTableBytes = 16 << 20
+	}
+	s := &Store{dir: dir, opts: opts}
+	if err := s.open(); err != nil {
+		return nil, fmt.Errorf("hub store: %w", err)
+	}
+	return s, nil
+}
+
+func (s *Store) open() error {
+	if err := os.MkdirAll(s.dir, 0o700); err != nil {
+		return err
+	}
+	number, err := readCurrent(s.dir)
+	if err != nil {
+		return err
+	}
+	if number == 0 {
+		number = 1
+		if err := os.MkdirAll(stateDir(s.dir, number), 0o700); err != nil {
+			return err
+		}
+		if err := writeCurrent(s.dir, number); err != nil {
+			return err
+		}
+	}
+	if err := removeOthers(s.dir, number); err != nil {
+		return err
+	}
+	db, err := openDB(stateDir(s.dir, number), s.opts)
+	if err != nil {
+		return err
+	}
+	meta, err := newestMeta(db)
+	if err != nil {
+		return errors.Join(err, db.Close())
+	}
+	s.use(number, db, meta.Index)
+	return nil
+}
+
+// use puts a database into force in memory. Versions below its newest
+// checkpoint may go; those above it belong to one that is not complete.
+func (s *Store) use(number uint64, db *badger.DB, index uint64) {
+	s.number, s.db, s.index = number, db, index
+	db.SetDiscardTs(index)
+}
+
+func openDB(dir string, opts Options) (*badger.DB, error) {
+	db, err := badger.OpenManaged(badger.DefaultOptions(dir).
+		WithLogger(nil).
+		WithSyncWrites(true).
+		WithMemTableSize(opts.MemTableBytes).
+		WithNumMemtables(3).
+		WithBlockCacheSize(16 << 20).
+		WithNumCompactors(2).
+		WithCompression(options.None).
+		WithValueThreshold(min(valueBytesMax, opts.MemTableBytes/8)).
+		WithValueLogFileSize(16 << 20).
+		WithDetectConflicts(false))
+	if err != nil {
+		return nil, err
+	}
+	if err := syncDir(dir); err != nil {
+		return nil, errors.Join(err, db.Close())
+	}
+	return db, nil
+}
+
+// Index returns the index of the newest complete checkpoint; 0 before the first.
+func (s *Store) Index() uint64 {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	return s.index
+}
+
+// Restore replaces everything by a full image: in a new directory, which comes
+// into force at once when all of it is on stable storage. A crash before that
+// leaves what was there. It keeps nothing of the old state. An image of index 0
+// is refused.
+func (s *Store) Restore(img *state.Image) error {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	if err := s.usable(); err != nil {
+		return err
+	}
+	if img.Meta.Index == 0 {
+		return fmt.Errorf("hub store: restore: %w: image of index 0", ErrDamaged)
+	}
+	if err := s.restore(img); err != nil {
+		s.poison = fmt.Errorf("hub store: restore: %w", err)
+		return s.poison
+	}
+	return nil
+}
+
+func (s *Store) restore(img *state.Image) error {
+	number := s.number + 1
+	dir := stateDir(s.dir, number)
+	if err := os.MkdirAll(dir, 0o700); err != nil {
+		return err
+	}
+	db, err := openDB(dir, s.opts)
+	if err != nil {
+		return err
+	}
+	if err := write(db, dir, img); err != nil {
+		return errors.Join(err, db.Close())
+	}
+	if err := writeCurrent(s.dir, number); err != nil {
+		return errors.Join(err, db.Close())
+	}
+	err = s.db.Close()
+	s.use(number, db, img.Meta.Index)
+	return errors.Join(err, removeOthers(s.dir, number))
+}
+
+// Close flushes and releases the directory.
+func (s *Store) Close() error {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	if s.db == nil {
+		return nil
+	}
+	db := s.db
+	s.db = nil
+	if err := db.Close(); err != nil {
+		return fmt.Errorf("hub store: close: %w", err)
+	}
+	return nil
+}
+
+func (s *Store) usable() error {
+	switch {
+	case s.poison != nil:
+		return s.poison
+	case s.db == nil:
+		return ErrClosed
+	}
+	return nil
+}
