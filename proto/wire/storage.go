@@ -1,23 +1,20 @@
 package wire
 
 import (
-	"encoding/binary"
+	"crypto/sha256"
 	"fmt"
-	"hash/crc32"
 
+	"google.golang.org/protobuf/encoding/protowire"
 	"google.golang.org/protobuf/proto"
 
 	"github.com/entente-sync/entente/crdt"
 	storagev1 "github.com/entente-sync/entente/proto/entente/storage/v1"
 )
 
-// StorageFormat is the first byte of every row at rest. Version 1 is the first.
-const StorageFormat = 1
-
-// Bytes at rest: see storage.proto. Each EncodeX returns one row, whose bytes
-// depend on its content alone; each DecodeX reads one, never panics, and gives
-// an error that wraps crdt.ErrNewer for a row of a newer format and
-// crdt.ErrMalformed for a damaged one. What is decoded may alias the row.
+// Bytes at rest: see storage.proto. AppendX appends one message, whose bytes
+// depend on its content alone; ReadX reads one, all of b, keeps none of b, never
+// panics, and gives an error that wraps crdt.ErrMalformed or, for an op of a newer
+// format, crdt.ErrNewer. Frames, checksums and versions are hub/store's.
 
 // StoredRegister is the newest version of one register and its place in the feed.
 type StoredRegister struct {
@@ -45,196 +42,75 @@ type StoredPact struct {
 	Lineage  crdt.Lineage
 }
 
-// SnapshotHeader says what a state is.
-type SnapshotHeader struct {
-	Index        uint64
-	Hub          [16]byte // zero before the hub was founded
-	Epoch        crdt.Epoch
-	Digests      []byte // in the encoding of hub/command
-	AuditIndex   uint64
-	AuditDigests []byte
+// StateMeta sums up a state at Index.
+type StateMeta struct {
+	Index      uint64
+	Hub        [16]byte // zero before the hub was founded
+	Epoch      crdt.Epoch
+	Pacts      []PactDigest // sorted
+	AuditIndex uint64
+	AuditPacts []PactDigest
 }
 
-// SnapshotRecord is one row of a state; exactly one pointer is set.
-type SnapshotRecord struct {
-	Pact     *StoredPact
-	Author   *StoredAuthor
-	Register *StoredRegister
+// PactDigest sums up one pact.
+type PactDigest struct {
+	Pact           crdt.Pact
+	Version        uint32
+	Head           crdt.Offset
+	Registers      crdt.Multiset
+	Authors        uint64
+	AuthorsSeen    uint64
+	AuthorsRefused uint64
 }
 
 // SnapshotTrailer ends a snapshot.
 type SnapshotTrailer struct {
-	Index   uint64
 	Records uint64
-	SHA256  [32]byte
+	SHA256  [sha256.Size]byte
 }
 
-// EncodeRegister returns the row of s; Register.Digest is not stored.
-func EncodeRegister(s *StoredRegister) []byte { return seal(registerMessage(s)) }
+// AppendRegister appends s. It is the one that is written by the million, so it
+// does without a message in memory.
+func AppendRegister(b []byte, s *StoredRegister) []byte {
+	var buf [2048]byte
+	b = protowire.AppendTag(b, 1, protowire.BytesType)
+	b = protowire.AppendBytes(b, s.Register.Op.AppendCanonical(buf[:0]))
+	b = appendVarint(b, 2, uint64(s.Offset))
+	if e := uint64(s.Register.Birth.Epoch); e != 0 {
+		b = protowire.AppendTag(b, 3, protowire.Fixed64Type)
+		b = protowire.AppendFixed64(b, e)
+	}
+	return appendVarint(b, 4, uint64(s.Register.Birth.Offset))
+}
 
-// DecodeRegister reads what EncodeRegister wrote and hashes the op.
-func DecodeRegister(row []byte) (StoredRegister, error) {
+func appendVarint(b []byte, n protowire.Number, v uint64) []byte {
+	if v == 0 {
+		return b
+	}
+	return protowire.AppendVarint(protowire.AppendTag(b, n, protowire.VarintType), v)
+}
+
+// ReadRegister reads what AppendRegister wrote, and hashes the op.
+func ReadRegister(b []byte) (StoredRegister, error) {
 	var m storagev1.StoredRegister
-	if err := open(row, &m); err != nil {
+	if err := unmarshal(b, &m); err != nil {
 		return StoredRegister{}, err
 	}
-	return registerOf(&m)
-}
-
-// EncodeAuthor returns the row of a.
-func EncodeAuthor(a *StoredAuthor) []byte { return seal(authorMessage(a)) }
-
-// DecodeAuthor reads what EncodeAuthor wrote.
-func DecodeAuthor(row []byte) (StoredAuthor, error) {
-	var m storagev1.AuthorState
-	if err := open(row, &m); err != nil {
-		return StoredAuthor{}, err
-	}
-	return authorOf(&m), nil
-}
-
-// EncodePact returns the row of p.
-func EncodePact(p *StoredPact) []byte { return seal(pactMessage(p)) }
-
-// DecodePact reads what EncodePact wrote.
-func DecodePact(row []byte) (StoredPact, error) {
-	var m storagev1.PactHead
-	if err := open(row, &m); err != nil {
-		return StoredPact{}, err
-	}
-	return pactOf(&m), nil
-}
-
-// EncodeHeader returns the row of h.
-func EncodeHeader(h *SnapshotHeader) []byte {
-	m := &storagev1.SnapshotHeader{
-		Index: h.Index, Epoch: uint64(h.Epoch), Digests: h.Digests,
-		AuditIndex: h.AuditIndex, AuditDigests: h.AuditDigests,
-	}
-	if h.Hub != [16]byte{} {
-		m.Hub = h.Hub[:]
-	}
-	return seal(m)
-}
-
-// DecodeHeader reads what EncodeHeader wrote.
-func DecodeHeader(row []byte) (SnapshotHeader, error) {
-	var m storagev1.SnapshotHeader
-	if err := open(row, &m); err != nil {
-		return SnapshotHeader{}, err
-	}
-	h := SnapshotHeader{
-		Index: m.GetIndex(), Epoch: crdt.Epoch(m.GetEpoch()), Digests: m.GetDigests(),
-		AuditIndex: m.GetAuditIndex(), AuditDigests: m.GetAuditDigests(),
-	}
-	if n := len(m.GetHub()); n != 0 && n != len(h.Hub) {
-		return SnapshotHeader{}, fmt.Errorf("snapshot header: %w: hub id of %d bytes", crdt.ErrMalformed, n)
-	}
-	copy(h.Hub[:], m.GetHub())
-	return h, nil
-}
-
-// EncodeRecord returns the row of r within a snapshot.
-func EncodeRecord(r SnapshotRecord) []byte {
-	m := &storagev1.SnapshotRecord{}
-	switch {
-	case r.Pact != nil:
-		m.Row = &storagev1.SnapshotRecord_Pact{Pact: pactMessage(r.Pact)}
-	case r.Author != nil:
-		m.Row = &storagev1.SnapshotRecord_Author{Author: authorMessage(r.Author)}
-	case r.Register != nil:
-		m.Row = &storagev1.SnapshotRecord_Register{Register: registerMessage(r.Register)}
-	}
-	return seal(m)
-}
-
-// DecodeRecord reads what EncodeRecord wrote.
-func DecodeRecord(row []byte) (SnapshotRecord, error) {
-	var m storagev1.SnapshotRecord
-	if err := open(row, &m); err != nil {
-		return SnapshotRecord{}, err
-	}
-	switch r := m.GetRow().(type) {
-	case *storagev1.SnapshotRecord_Pact:
-		p := pactOf(r.Pact)
-		return SnapshotRecord{Pact: &p}, nil
-	case *storagev1.SnapshotRecord_Author:
-		a := authorOf(r.Author)
-		return SnapshotRecord{Author: &a}, nil
-	case *storagev1.SnapshotRecord_Register:
-		s, err := registerOf(r.Register)
-		return SnapshotRecord{Register: &s}, err
-	}
-	return SnapshotRecord{}, fmt.Errorf("snapshot record: %w: empty", crdt.ErrMalformed)
-}
-
-// EncodeTrailer returns the row of t.
-func EncodeTrailer(t *SnapshotTrailer) []byte {
-	return seal(&storagev1.SnapshotTrailer{Index: t.Index, Records: t.Records, Sha256: t.SHA256[:]})
-}
-
-// DecodeTrailer reads what EncodeTrailer wrote.
-func DecodeTrailer(row []byte) (SnapshotTrailer, error) {
-	var m storagev1.SnapshotTrailer
-	if err := open(row, &m); err != nil {
-		return SnapshotTrailer{}, err
-	}
-	t := SnapshotTrailer{Index: m.GetIndex(), Records: m.GetRecords()}
-	if copy(t.SHA256[:], m.GetSha256()) != len(t.SHA256) || len(m.GetSha256()) != len(t.SHA256) {
-		return SnapshotTrailer{}, fmt.Errorf("snapshot trailer: %w: digest of %d bytes", crdt.ErrMalformed, len(m.GetSha256()))
-	}
-	return t, nil
-}
-
-const checksumBytes = 4
-
-func checksum(b []byte) uint32 { return crc32.Checksum(b, crc32.MakeTable(crc32.Castagnoli)) }
-
-// seal puts format and checksum around m.
-func seal(m proto.Message) []byte {
-	b, err := proto.MarshalOptions{Deterministic: true}.MarshalAppend([]byte{StorageFormat}, m)
-	if err != nil {
-		// Only text that is not UTF-8 gets here, and every name was parsed.
-		panic(fmt.Sprintf("wire: a row that cannot be encoded: %v", err))
-	}
-	return binary.LittleEndian.AppendUint32(b, checksum(b))
-}
-
-// open checks format, then checksum, then reads m.
-func open(row []byte, m proto.Message) error {
-	if len(row) < 1+checksumBytes {
-		return fmt.Errorf("stored row: %w: %d bytes", crdt.ErrMalformed, len(row))
-	}
-	if row[0] > StorageFormat {
-		return fmt.Errorf("stored row: %w: format %d, known up to %d", crdt.ErrNewer, row[0], StorageFormat)
-	}
-	body, sum := row[:len(row)-checksumBytes], binary.LittleEndian.Uint32(row[len(row)-checksumBytes:])
-	if row[0] != StorageFormat || checksum(body) != sum {
-		return fmt.Errorf("stored row: %w: checksum", crdt.ErrMalformed)
-	}
-	if err := proto.Unmarshal(body[1:], m); err != nil {
-		return fmt.Errorf("stored row: %w: %w", crdt.ErrMalformed, err)
-	}
-	return nil
-}
-
-func registerMessage(s *StoredRegister) *storagev1.StoredRegister {
-	return &storagev1.StoredRegister{
-		Op: s.Register.Op.AppendCanonical(nil), Offset: uint64(s.Offset),
-		BirthEpoch: uint64(s.Register.Birth.Epoch), BirthOffset: uint64(s.Register.Birth.Offset),
-	}
-}
-
-func registerOf(m *storagev1.StoredRegister) (StoredRegister, error) {
 	op, err := crdt.DecodeOp(m.GetOp())
 	if err != nil {
 		return StoredRegister{}, fmt.Errorf("stored register: %w", err)
 	}
-	birth := crdt.Position{Epoch: crdt.Epoch(m.GetBirthEpoch()), Offset: crdt.Offset(m.GetBirthOffset())}
-	return StoredRegister{Register: crdt.NewRegister(op, birth), Offset: crdt.Offset(m.GetOffset())}, nil
+	return StoredRegister{
+		Register: crdt.Register{
+			Op: op, Digest: sha256.Sum256(m.GetOp()),
+			Birth: crdt.Position{Epoch: crdt.Epoch(m.GetBirthEpoch()), Offset: crdt.Offset(m.GetBirthOffset())},
+		},
+		Offset: crdt.Offset(m.GetOffset()),
+	}, nil
 }
 
-func authorMessage(a *StoredAuthor) *storagev1.AuthorState {
+// AppendAuthor appends a.
+func AppendAuthor(b []byte, a *StoredAuthor) []byte {
 	m := &storagev1.AuthorState{
 		Pact: string(a.Pact), Site: string(a.State.Author.Site), Agent: string(a.State.Author.Agent),
 		Incarnation: a.State.Author.Incarnation, Seen: uint64(a.State.Seen), Applied: uint64(a.State.Applied),
@@ -242,10 +118,15 @@ func authorMessage(a *StoredAuthor) *storagev1.AuthorState {
 	for _, r := range a.Refused {
 		m.Refused = append(m.Refused, &storagev1.RefusedRun{From: uint64(r.From), To: uint64(r.To), Reason: string(r.Reason)})
 	}
-	return m
+	return marshal(b, m)
 }
 
-func authorOf(m *storagev1.AuthorState) StoredAuthor {
+// ReadAuthor reads what AppendAuthor wrote.
+func ReadAuthor(b []byte) (StoredAuthor, error) {
+	var m storagev1.AuthorState
+	if err := unmarshal(b, &m); err != nil {
+		return StoredAuthor{}, err
+	}
 	a := StoredAuthor{
 		Pact: crdt.Pact(m.GetPact()),
 		State: AuthorState{
@@ -255,26 +136,128 @@ func authorOf(m *storagev1.AuthorState) StoredAuthor {
 			Seen: crdt.Seq(m.GetSeen()), Applied: crdt.Seq(m.GetApplied()),
 		},
 	}
+	last := crdt.Seq(0)
 	for _, r := range m.GetRefused() {
-		a.Refused = append(a.Refused, RefusedRun{From: crdt.Seq(r.GetFrom()), To: crdt.Seq(r.GetTo()), Reason: Reason(r.GetReason())})
+		run := RefusedRun{From: crdt.Seq(r.GetFrom()), To: crdt.Seq(r.GetTo()), Reason: Reason(r.GetReason())}
+		if run.From <= last || run.To < run.From || run.To > a.State.Seen {
+			return StoredAuthor{}, fmt.Errorf("stored author: %w: refused seqs %d to %d", crdt.ErrMalformed, run.From, run.To)
+		}
+		last = run.To
+		a.Refused = append(a.Refused, run)
 	}
-	return a
+	return a, nil
 }
 
-func pactMessage(p *StoredPact) *storagev1.PactHead {
+// AppendPact appends p.
+func AppendPact(b []byte, p *StoredPact) []byte {
 	m := &storagev1.PactHead{Pact: string(p.Pact), Document: p.Document}
 	for _, f := range p.Lineage {
 		m.Lineage = append(m.Lineage, &storagev1.Fork{Child: uint64(f.Child), Parent: uint64(f.Parent), At: uint64(f.At)})
 	}
-	return m
+	return marshal(b, m)
 }
 
-func pactOf(m *storagev1.PactHead) StoredPact {
+// ReadPact reads what AppendPact wrote.
+func ReadPact(b []byte) (StoredPact, error) {
+	var m storagev1.PactHead
+	if err := unmarshal(b, &m); err != nil {
+		return StoredPact{}, err
+	}
 	p := StoredPact{Pact: crdt.Pact(m.GetPact()), Document: m.GetDocument()}
 	for _, f := range m.GetLineage() {
 		p.Lineage = append(p.Lineage, crdt.Fork{
 			Child: crdt.Epoch(f.GetChild()), Parent: crdt.Epoch(f.GetParent()), At: crdt.Offset(f.GetAt()),
 		})
 	}
-	return p
+	return p, nil
+}
+
+// AppendMeta appends s.
+func AppendMeta(b []byte, s *StateMeta) []byte {
+	m := &storagev1.StateMeta{
+		Index: s.Index, Epoch: uint64(s.Epoch), Pacts: encodeDigests(s.Pacts),
+		AuditIndex: s.AuditIndex, AuditPacts: encodeDigests(s.AuditPacts),
+	}
+	if s.Hub != [16]byte{} {
+		m.Hub = s.Hub[:]
+	}
+	return marshal(b, m)
+}
+
+// ReadMeta reads what AppendMeta wrote.
+func ReadMeta(b []byte) (StateMeta, error) {
+	var m storagev1.StateMeta
+	if err := unmarshal(b, &m); err != nil {
+		return StateMeta{}, err
+	}
+	s := StateMeta{Index: m.GetIndex(), Epoch: crdt.Epoch(m.GetEpoch()), AuditIndex: m.GetAuditIndex()}
+	if n := len(m.GetHub()); n != 0 && n != len(s.Hub) {
+		return StateMeta{}, fmt.Errorf("state meta: %w: hub id of %d bytes", crdt.ErrMalformed, n)
+	}
+	copy(s.Hub[:], m.GetHub())
+	var err error
+	if s.Pacts, err = decodeDigests(m.GetPacts()); err != nil {
+		return StateMeta{}, err
+	}
+	s.AuditPacts, err = decodeDigests(m.GetAuditPacts())
+	return s, err
+}
+
+func encodeDigests(ds []PactDigest) []*storagev1.PactDigest {
+	var out []*storagev1.PactDigest
+	for i := range ds {
+		sum := ds[i].Registers.Bytes()
+		out = append(out, &storagev1.PactDigest{
+			Pact: string(ds[i].Pact), Version: ds[i].Version, Head: uint64(ds[i].Head), Registers: sum[:],
+			Authors: ds[i].Authors, AuthorsSeen: ds[i].AuthorsSeen, AuthorsRefused: ds[i].AuthorsRefused,
+		})
+	}
+	return out
+}
+
+func decodeDigests(ms []*storagev1.PactDigest) ([]PactDigest, error) {
+	var out []PactDigest
+	for _, m := range ms {
+		if len(m.GetRegisters()) != crdt.MultisetBytes {
+			return nil, fmt.Errorf("pact digest: %w: %d bytes", crdt.ErrMalformed, len(m.GetRegisters()))
+		}
+		out = append(out, PactDigest{
+			Pact: crdt.Pact(m.GetPact()), Version: m.GetVersion(), Head: crdt.Offset(m.GetHead()),
+			Registers: crdt.MultisetFrom([crdt.MultisetBytes]byte(m.GetRegisters())),
+			Authors:   m.GetAuthors(), AuthorsSeen: m.GetAuthorsSeen(), AuthorsRefused: m.GetAuthorsRefused(),
+		})
+	}
+	return out, nil
+}
+
+// AppendTrailer appends t.
+func AppendTrailer(b []byte, t *SnapshotTrailer) []byte {
+	return marshal(b, &storagev1.SnapshotTrailer{Records: t.Records, Sha256: t.SHA256[:]})
+}
+
+// ReadTrailer reads what AppendTrailer wrote.
+func ReadTrailer(b []byte) (SnapshotTrailer, error) {
+	var m storagev1.SnapshotTrailer
+	if err := unmarshal(b, &m); err != nil {
+		return SnapshotTrailer{}, err
+	}
+	if n := len(m.GetSha256()); n != sha256.Size {
+		return SnapshotTrailer{}, fmt.Errorf("snapshot trailer: %w: digest of %d bytes", crdt.ErrMalformed, n)
+	}
+	return SnapshotTrailer{Records: m.GetRecords(), SHA256: [sha256.Size]byte(m.GetSha256())}, nil
+}
+
+func marshal(b []byte, m proto.Message) []byte {
+	out, err := proto.MarshalOptions{Deterministic: true}.MarshalAppend(b, m)
+	if err != nil { // only text that is not UTF-8; every name was parsed before it got into a state
+		panic(fmt.Sprintf("wire: a row that cannot be encoded: %v", err))
+	}
+	return out
+}
+
+func unmarshal(b []byte, m proto.Message) error {
+	if err := proto.Unmarshal(b, m); err != nil {
+		return fmt.Errorf("%s: %w: %w", m.ProtoReflect().Descriptor().Name(), crdt.ErrMalformed, err)
+	}
+	return nil
 }

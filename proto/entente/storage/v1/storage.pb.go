@@ -5,23 +5,25 @@
 // source: entente/storage/v1/storage.proto
 
 // Package entente.storage.v1 is what a hub keeps at rest: the rows of its
-// checkpoint, which are also the records of a snapshot. The comments in this
-// file are the format's specification; package wire reads and writes it.
+// checkpoints, which are also the records of a snapshot. Package wire reads and
+// writes the messages, hub/store puts them into frames:
 //
-// Row: format byte (1), then one message of this file, then CRC32C (Castagnoli,
-// 4 bytes, little-endian) of everything before it. A reader looks at the format
-// first: a greater one is "newer than this program", which is not damage.
-// Then at the checksum, then at the message. Which message a row holds is told by
-// its key or its place, never guessed.
+// Checkpoint row: format byte (1), CRC32C (Castagnoli, big-endian) of format, key
+// and message, then the message. The key tells which message it is: 'm'
+// StateMeta, 'p' PactHead, 'a' AuthorState, 'r' StoredRegister.
 //
-// Snapshot stream: the header's row, then SnapshotRecord rows, then the
-// trailer's row; each row behind its length as a uvarint. Records come grouped:
-// pacts, then authors, then registers in ascending offset of each pact. A stream
-// that ends without a trailer, or whose trailer counts other records than came,
-// is refused as a whole.
+// Snapshot: the magic "entente hub state\n", a format byte (1), then records:
+// kind (as above, and 'z' for the trailer), length of the message (4 bytes,
+// big-endian), message, CRC32C of all three. The StateMeta comes first, then
+// pacts, authors, registers in ascending offset of each pact, then the
+// SnapshotTrailer. A stream without it, or with bytes behind it, is refused as a
+// whole.
 //
-// Raft entries and the agent's store are not described here: they have codecs of
-// their own beside their code (hub/command, agent/store).
+// A format byte greater than the reader's means "newer than this program", which
+// is another error than damage.
+//
+// Raft entries and the agent's store are not described here: their codecs stand
+// beside their code (hub/command, agent/store).
 //
 // Compatibility: fields are only ever added; a change that an old reader would
 // misread raises the format byte.
@@ -402,40 +404,40 @@ func (x *Fork) GetAt() uint64 {
 	return 0
 }
 
-// SnapshotHeader says what a state is. It begins a snapshot, and is the one row
-// of a checkpoint that makes the others valid: they belong to the index that it
-// names, and it is written last.
-type SnapshotHeader struct {
+// StateMeta sums up a state. In a checkpoint it is the one row that makes the
+// others valid: it is written and synced last, and names the index that they
+// belong to. In a snapshot it is the header.
+type StateMeta struct {
 	state protoimpl.MessageState `protogen:"open.v1"`
 	// Newest raft entry in the state.
 	Index uint64 `protobuf:"varint,1,opt,name=index,proto3" json:"index,omitempty"`
 	// Stable id of the hub, 16 bytes; empty before the hub was founded.
 	Hub   []byte `protobuf:"bytes,2,opt,name=hub,proto3" json:"hub,omitempty"`
 	Epoch uint64 `protobuf:"fixed64,3,opt,name=epoch,proto3" json:"epoch,omitempty"`
-	// Digests of every pact at index, and those of the newest audit entry, in the
-	// encoding of package hub/command. A reader recomputes the first from the
-	// records and refuses a state that differs.
-	Digests       []byte `protobuf:"bytes,4,opt,name=digests,proto3" json:"digests,omitempty"`
-	AuditIndex    uint64 `protobuf:"varint,5,opt,name=audit_index,json=auditIndex,proto3" json:"audit_index,omitempty"`
-	AuditDigests  []byte `protobuf:"bytes,6,opt,name=audit_digests,json=auditDigests,proto3" json:"audit_digests,omitempty"`
+	// One for each pact, sorted. A reader recomputes them from the rows and
+	// refuses a state that differs.
+	Pacts []*PactDigest `protobuf:"bytes,4,rep,name=pacts,proto3" json:"pacts,omitempty"`
+	// What the newest audit entry made this node remember.
+	AuditIndex    uint64        `protobuf:"varint,5,opt,name=audit_index,json=auditIndex,proto3" json:"audit_index,omitempty"`
+	AuditPacts    []*PactDigest `protobuf:"bytes,6,rep,name=audit_pacts,json=auditPacts,proto3" json:"audit_pacts,omitempty"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
 }
 
-func (x *SnapshotHeader) Reset() {
-	*x = SnapshotHeader{}
+func (x *StateMeta) Reset() {
+	*x = StateMeta{}
 	mi := &file_entente_storage_v1_storage_proto_msgTypes[5]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
 
-func (x *SnapshotHeader) String() string {
+func (x *StateMeta) String() string {
 	return protoimpl.X.MessageStringOf(x)
 }
 
-func (*SnapshotHeader) ProtoMessage() {}
+func (*StateMeta) ProtoMessage() {}
 
-func (x *SnapshotHeader) ProtoReflect() protoreflect.Message {
+func (x *StateMeta) ProtoReflect() protoreflect.Message {
 	mi := &file_entente_storage_v1_storage_proto_msgTypes[5]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
@@ -447,80 +449,85 @@ func (x *SnapshotHeader) ProtoReflect() protoreflect.Message {
 	return mi.MessageOf(x)
 }
 
-// Deprecated: Use SnapshotHeader.ProtoReflect.Descriptor instead.
-func (*SnapshotHeader) Descriptor() ([]byte, []int) {
+// Deprecated: Use StateMeta.ProtoReflect.Descriptor instead.
+func (*StateMeta) Descriptor() ([]byte, []int) {
 	return file_entente_storage_v1_storage_proto_rawDescGZIP(), []int{5}
 }
 
-func (x *SnapshotHeader) GetIndex() uint64 {
+func (x *StateMeta) GetIndex() uint64 {
 	if x != nil {
 		return x.Index
 	}
 	return 0
 }
 
-func (x *SnapshotHeader) GetHub() []byte {
+func (x *StateMeta) GetHub() []byte {
 	if x != nil {
 		return x.Hub
 	}
 	return nil
 }
 
-func (x *SnapshotHeader) GetEpoch() uint64 {
+func (x *StateMeta) GetEpoch() uint64 {
 	if x != nil {
 		return x.Epoch
 	}
 	return 0
 }
 
-func (x *SnapshotHeader) GetDigests() []byte {
+func (x *StateMeta) GetPacts() []*PactDigest {
 	if x != nil {
-		return x.Digests
+		return x.Pacts
 	}
 	return nil
 }
 
-func (x *SnapshotHeader) GetAuditIndex() uint64 {
+func (x *StateMeta) GetAuditIndex() uint64 {
 	if x != nil {
 		return x.AuditIndex
 	}
 	return 0
 }
 
-func (x *SnapshotHeader) GetAuditDigests() []byte {
+func (x *StateMeta) GetAuditPacts() []*PactDigest {
 	if x != nil {
-		return x.AuditDigests
+		return x.AuditPacts
 	}
 	return nil
 }
 
-// SnapshotRecord is one row of the state within a snapshot.
-type SnapshotRecord struct {
-	state protoimpl.MessageState `protogen:"open.v1"`
-	// Types that are valid to be assigned to Row:
-	//
-	//	*SnapshotRecord_Pact
-	//	*SnapshotRecord_Author
-	//	*SnapshotRecord_Register
-	Row           isSnapshotRecord_Row `protobuf_oneof:"row"`
-	unknownFields protoimpl.UnknownFields
-	sizeCache     protoimpl.SizeCache
+// PactDigest sums up one pact at one index.
+type PactDigest struct {
+	state   protoimpl.MessageState `protogen:"open.v1"`
+	Pact    string                 `protobuf:"bytes,1,opt,name=pact,proto3" json:"pact,omitempty"`
+	Version uint32                 `protobuf:"varint,2,opt,name=version,proto3" json:"version,omitempty"`
+	// Offset of the newest entry of its feed.
+	Head uint64 `protobuf:"varint,3,opt,name=head,proto3" json:"head,omitempty"`
+	// Multiset digest of every current version, 40 bytes (crdt.Multiset).
+	Registers []byte `protobuf:"bytes,4,opt,name=registers,proto3" json:"registers,omitempty"`
+	// How many authors there are, and the sums, modulo 2^64, of their newest seqs
+	// and of their refused ops.
+	Authors        uint64 `protobuf:"varint,5,opt,name=authors,proto3" json:"authors,omitempty"`
+	AuthorsSeen    uint64 `protobuf:"fixed64,6,opt,name=authors_seen,json=authorsSeen,proto3" json:"authors_seen,omitempty"`
+	AuthorsRefused uint64 `protobuf:"fixed64,7,opt,name=authors_refused,json=authorsRefused,proto3" json:"authors_refused,omitempty"`
+	unknownFields  protoimpl.UnknownFields
+	sizeCache      protoimpl.SizeCache
 }
 
-func (x *SnapshotRecord) Reset() {
-	*x = SnapshotRecord{}
+func (x *PactDigest) Reset() {
+	*x = PactDigest{}
 	mi := &file_entente_storage_v1_storage_proto_msgTypes[6]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
 
-func (x *SnapshotRecord) String() string {
+func (x *PactDigest) String() string {
 	return protoimpl.X.MessageStringOf(x)
 }
 
-func (*SnapshotRecord) ProtoMessage() {}
+func (*PactDigest) ProtoMessage() {}
 
-func (x *SnapshotRecord) ProtoReflect() protoreflect.Message {
+func (x *PactDigest) ProtoReflect() protoreflect.Message {
 	mi := &file_entente_storage_v1_storage_proto_msgTypes[6]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
@@ -532,76 +539,67 @@ func (x *SnapshotRecord) ProtoReflect() protoreflect.Message {
 	return mi.MessageOf(x)
 }
 
-// Deprecated: Use SnapshotRecord.ProtoReflect.Descriptor instead.
-func (*SnapshotRecord) Descriptor() ([]byte, []int) {
+// Deprecated: Use PactDigest.ProtoReflect.Descriptor instead.
+func (*PactDigest) Descriptor() ([]byte, []int) {
 	return file_entente_storage_v1_storage_proto_rawDescGZIP(), []int{6}
 }
 
-func (x *SnapshotRecord) GetRow() isSnapshotRecord_Row {
+func (x *PactDigest) GetPact() string {
 	if x != nil {
-		return x.Row
+		return x.Pact
+	}
+	return ""
+}
+
+func (x *PactDigest) GetVersion() uint32 {
+	if x != nil {
+		return x.Version
+	}
+	return 0
+}
+
+func (x *PactDigest) GetHead() uint64 {
+	if x != nil {
+		return x.Head
+	}
+	return 0
+}
+
+func (x *PactDigest) GetRegisters() []byte {
+	if x != nil {
+		return x.Registers
 	}
 	return nil
 }
 
-func (x *SnapshotRecord) GetPact() *PactHead {
+func (x *PactDigest) GetAuthors() uint64 {
 	if x != nil {
-		if x, ok := x.Row.(*SnapshotRecord_Pact); ok {
-			return x.Pact
-		}
+		return x.Authors
 	}
-	return nil
+	return 0
 }
 
-func (x *SnapshotRecord) GetAuthor() *AuthorState {
+func (x *PactDigest) GetAuthorsSeen() uint64 {
 	if x != nil {
-		if x, ok := x.Row.(*SnapshotRecord_Author); ok {
-			return x.Author
-		}
+		return x.AuthorsSeen
 	}
-	return nil
+	return 0
 }
 
-func (x *SnapshotRecord) GetRegister() *StoredRegister {
+func (x *PactDigest) GetAuthorsRefused() uint64 {
 	if x != nil {
-		if x, ok := x.Row.(*SnapshotRecord_Register); ok {
-			return x.Register
-		}
+		return x.AuthorsRefused
 	}
-	return nil
+	return 0
 }
-
-type isSnapshotRecord_Row interface {
-	isSnapshotRecord_Row()
-}
-
-type SnapshotRecord_Pact struct {
-	Pact *PactHead `protobuf:"bytes,1,opt,name=pact,proto3,oneof"`
-}
-
-type SnapshotRecord_Author struct {
-	Author *AuthorState `protobuf:"bytes,2,opt,name=author,proto3,oneof"`
-}
-
-type SnapshotRecord_Register struct {
-	Register *StoredRegister `protobuf:"bytes,3,opt,name=register,proto3,oneof"`
-}
-
-func (*SnapshotRecord_Pact) isSnapshotRecord_Row() {}
-
-func (*SnapshotRecord_Author) isSnapshotRecord_Row() {}
-
-func (*SnapshotRecord_Register) isSnapshotRecord_Row() {}
 
 // SnapshotTrailer ends a snapshot.
 type SnapshotTrailer struct {
 	state protoimpl.MessageState `protogen:"open.v1"`
-	// Index of the header again.
-	Index uint64 `protobuf:"varint,1,opt,name=index,proto3" json:"index,omitempty"`
-	// Records between header and trailer.
-	Records uint64 `protobuf:"varint,2,opt,name=records,proto3" json:"records,omitempty"`
-	// SHA-256 of everything before the trailer's length.
-	Sha256        []byte `protobuf:"bytes,3,opt,name=sha256,proto3" json:"sha256,omitempty"`
+	// Records before this one, the StateMeta included.
+	Records uint64 `protobuf:"varint,1,opt,name=records,proto3" json:"records,omitempty"`
+	// SHA-256 of everything before this record.
+	Sha256        []byte `protobuf:"bytes,2,opt,name=sha256,proto3" json:"sha256,omitempty"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
 }
@@ -634,13 +632,6 @@ func (x *SnapshotTrailer) ProtoReflect() protoreflect.Message {
 // Deprecated: Use SnapshotTrailer.ProtoReflect.Descriptor instead.
 func (*SnapshotTrailer) Descriptor() ([]byte, []int) {
 	return file_entente_storage_v1_storage_proto_rawDescGZIP(), []int{7}
-}
-
-func (x *SnapshotTrailer) GetIndex() uint64 {
-	if x != nil {
-		return x.Index
-	}
-	return 0
 }
 
 func (x *SnapshotTrailer) GetRecords() uint64 {
@@ -688,24 +679,28 @@ const file_entente_storage_v1_storage_proto_rawDesc = "" +
 	"\x04Fork\x12\x14\n" +
 	"\x05child\x18\x01 \x01(\x06R\x05child\x12\x16\n" +
 	"\x06parent\x18\x02 \x01(\x06R\x06parent\x12\x0e\n" +
-	"\x02at\x18\x03 \x01(\x04R\x02at\"\xae\x01\n" +
-	"\x0eSnapshotHeader\x12\x14\n" +
+	"\x02at\x18\x03 \x01(\x04R\x02at\"\xe1\x01\n" +
+	"\tStateMeta\x12\x14\n" +
 	"\x05index\x18\x01 \x01(\x04R\x05index\x12\x10\n" +
 	"\x03hub\x18\x02 \x01(\fR\x03hub\x12\x14\n" +
-	"\x05epoch\x18\x03 \x01(\x06R\x05epoch\x12\x18\n" +
-	"\adigests\x18\x04 \x01(\fR\adigests\x12\x1f\n" +
+	"\x05epoch\x18\x03 \x01(\x06R\x05epoch\x124\n" +
+	"\x05pacts\x18\x04 \x03(\v2\x1e.entente.storage.v1.PactDigestR\x05pacts\x12\x1f\n" +
 	"\vaudit_index\x18\x05 \x01(\x04R\n" +
-	"auditIndex\x12#\n" +
-	"\raudit_digests\x18\x06 \x01(\fR\fauditDigests\"\xc8\x01\n" +
-	"\x0eSnapshotRecord\x122\n" +
-	"\x04pact\x18\x01 \x01(\v2\x1c.entente.storage.v1.PactHeadH\x00R\x04pact\x129\n" +
-	"\x06author\x18\x02 \x01(\v2\x1f.entente.storage.v1.AuthorStateH\x00R\x06author\x12@\n" +
-	"\bregister\x18\x03 \x01(\v2\".entente.storage.v1.StoredRegisterH\x00R\bregisterB\x05\n" +
-	"\x03row\"Y\n" +
-	"\x0fSnapshotTrailer\x12\x14\n" +
-	"\x05index\x18\x01 \x01(\x04R\x05index\x12\x18\n" +
-	"\arecords\x18\x02 \x01(\x04R\arecords\x12\x16\n" +
-	"\x06sha256\x18\x03 \x01(\fR\x06sha256BDZBgithub.com/entente-sync/entente/proto/entente/storage/v1;storagev1b\x06proto3"
+	"auditIndex\x12?\n" +
+	"\vaudit_pacts\x18\x06 \x03(\v2\x1e.entente.storage.v1.PactDigestR\n" +
+	"auditPacts\"\xd2\x01\n" +
+	"\n" +
+	"PactDigest\x12\x12\n" +
+	"\x04pact\x18\x01 \x01(\tR\x04pact\x12\x18\n" +
+	"\aversion\x18\x02 \x01(\rR\aversion\x12\x12\n" +
+	"\x04head\x18\x03 \x01(\x04R\x04head\x12\x1c\n" +
+	"\tregisters\x18\x04 \x01(\fR\tregisters\x12\x18\n" +
+	"\aauthors\x18\x05 \x01(\x04R\aauthors\x12!\n" +
+	"\fauthors_seen\x18\x06 \x01(\x06R\vauthorsSeen\x12'\n" +
+	"\x0fauthors_refused\x18\a \x01(\x06R\x0eauthorsRefused\"C\n" +
+	"\x0fSnapshotTrailer\x12\x18\n" +
+	"\arecords\x18\x01 \x01(\x04R\arecords\x12\x16\n" +
+	"\x06sha256\x18\x02 \x01(\fR\x06sha256BDZBgithub.com/entente-sync/entente/proto/entente/storage/v1;storagev1b\x06proto3"
 
 var (
 	file_entente_storage_v1_storage_proto_rawDescOnce sync.Once
@@ -726,32 +721,26 @@ var file_entente_storage_v1_storage_proto_goTypes = []any{
 	(*RefusedRun)(nil),      // 2: entente.storage.v1.RefusedRun
 	(*PactHead)(nil),        // 3: entente.storage.v1.PactHead
 	(*Fork)(nil),            // 4: entente.storage.v1.Fork
-	(*SnapshotHeader)(nil),  // 5: entente.storage.v1.SnapshotHeader
-	(*SnapshotRecord)(nil),  // 6: entente.storage.v1.SnapshotRecord
+	(*StateMeta)(nil),       // 5: entente.storage.v1.StateMeta
+	(*PactDigest)(nil),      // 6: entente.storage.v1.PactDigest
 	(*SnapshotTrailer)(nil), // 7: entente.storage.v1.SnapshotTrailer
 }
 var file_entente_storage_v1_storage_proto_depIdxs = []int32{
 	2, // 0: entente.storage.v1.AuthorState.refused:type_name -> entente.storage.v1.RefusedRun
 	4, // 1: entente.storage.v1.PactHead.lineage:type_name -> entente.storage.v1.Fork
-	3, // 2: entente.storage.v1.SnapshotRecord.pact:type_name -> entente.storage.v1.PactHead
-	1, // 3: entente.storage.v1.SnapshotRecord.author:type_name -> entente.storage.v1.AuthorState
-	0, // 4: entente.storage.v1.SnapshotRecord.register:type_name -> entente.storage.v1.StoredRegister
-	5, // [5:5] is the sub-list for method output_type
-	5, // [5:5] is the sub-list for method input_type
-	5, // [5:5] is the sub-list for extension type_name
-	5, // [5:5] is the sub-list for extension extendee
-	0, // [0:5] is the sub-list for field type_name
+	6, // 2: entente.storage.v1.StateMeta.pacts:type_name -> entente.storage.v1.PactDigest
+	6, // 3: entente.storage.v1.StateMeta.audit_pacts:type_name -> entente.storage.v1.PactDigest
+	4, // [4:4] is the sub-list for method output_type
+	4, // [4:4] is the sub-list for method input_type
+	4, // [4:4] is the sub-list for extension type_name
+	4, // [4:4] is the sub-list for extension extendee
+	0, // [0:4] is the sub-list for field type_name
 }
 
 func init() { file_entente_storage_v1_storage_proto_init() }
 func file_entente_storage_v1_storage_proto_init() {
 	if File_entente_storage_v1_storage_proto != nil {
 		return
-	}
-	file_entente_storage_v1_storage_proto_msgTypes[6].OneofWrappers = []any{
-		(*SnapshotRecord_Pact)(nil),
-		(*SnapshotRecord_Author)(nil),
-		(*SnapshotRecord_Register)(nil),
 	}
 	type x struct{}
 	out := protoimpl.TypeBuilder{
