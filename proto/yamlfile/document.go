@@ -110,6 +110,22 @@ func (d *Document) Kind() string {
 // Root returns the outermost node.
 func (d *Document) Root() Node { return Node{doc: d, yaml: d.root} }
 
+// Get returns the node at path.
+func (d *Document) Get(path string) (Node, bool) {
+	n := d.Root()
+	for _, part := range strings.Split(path, "/")[1:] {
+		next, ok := n.Get(strings.NewReplacer("~1", "/", "~0", "~").Replace(part))
+		if i, err := strconv.Atoi(part); err == nil && i >= 0 && i < len(n.Items()) {
+			next, ok = n.Items()[i], true
+		}
+		if !ok {
+			return Node{}, false
+		}
+		n = next
+	}
+	return n, true
+}
+
 // Findings returns what was found so far, in the order of the file.
 func (d *Document) Findings() []Finding { return slices.Clone(Sort(slices.Clone(d.findings))) }
 
