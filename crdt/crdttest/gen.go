@@ -88,7 +88,7 @@ func WideOps() *rapid.Generator[crdt.Op] {
 		o.Key = crdt.Key{
 			Pact:  crdt.Pact(Names().Draw(t, "pact")),
 			Type:  crdt.Type(rapid.StringMatching(`[a-z_.-]{1,63}`).Draw(t, "type")),
-			Field: crdt.Field(rapid.StringMatching(`~?[a-z0-9_./~-]{1,60}`).Draw(t, "field")),
+			Field: crdt.Field(rapid.StringMatching(`(~[a-z0-9]|[a-z0-9_.-])[a-z0-9_./~-]{0,59}`).Draw(t, "field")),
 		}
 		copy(o.Key.Record[:], rapid.SliceOfN(rapid.ByteMin(1), 16, 16).Draw(t, "record"))
 		if o.Key.Field.IsLost() {
