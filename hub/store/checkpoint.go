@@ -30,7 +30,11 @@ func (s *Store) Checkpoint(img *state.Image) error {
 	if img.Meta.Index <= s.index {
 		return nil // nothing was applied since
 	}
-	if err := write(s.db, stateDir(s.dir, s.number), img); err != nil {
+	err := write(s.db, stateDir(s.dir, s.number), img)
+	if err == nil {
+		err = writeCurrent(s.dir, current{s.number, img.Meta.Index})
+	}
+	if err != nil {
 		s.poison = fmt.Errorf("hub store: checkpoint: %w", err)
 		return s.poison
 	}
@@ -178,12 +182,13 @@ func (s *Store) Verify() error {
 	return nil
 }
 
-func load(db *badger.DB) (*state.Image, error) {
+func load(db *badger.DB) (img *state.Image, err error) {
+	defer rescue(&err)
 	meta, err := newestMeta(db)
 	if err != nil || meta.Index == 0 {
 		return &state.Image{}, err
 	}
-	img := &state.Image{Meta: meta}
+	img = &state.Image{Meta: meta}
 	names := newInterner()
 	txn := db.NewTransactionAt(meta.Index, false)
 	defer txn.Discard()

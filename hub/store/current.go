@@ -9,35 +9,49 @@ import (
 	"strings"
 )
 
-// The file CURRENT names the database in force: "<format> <directory>\n". It is
-// replaced by rename, so that a restored database comes into force at once.
+// The file CURRENT says which database is in force, and the index of its newest
+// complete checkpoint: "<format> <directory> <index>\n". It is replaced by rename,
+// so that a restored database comes into force at once; and a database that has
+// silently lost its newest checkpoint is found out by the index.
 const (
 	currentFile = "CURRENT"
 	statePrefix = "state-"
 )
 
-// readCurrent returns the number of the database in force, 0 in a new directory.
-func readCurrent(dir string) (uint64, error) {
+// current is the content of the file.
+type current struct {
+	number uint64 // of the database; 0 in a new directory
+	index  uint64
+}
+
+func readCurrent(dir string) (current, error) {
 	text, err := os.ReadFile(filepath.Join(dir, currentFile))
 	if errors.Is(err, os.ErrNotExist) {
-		return 0, refuseOrphans(dir)
+		return current{}, refuseOrphans(dir)
 	}
 	if err != nil {
-		return 0, err
+		return current{}, err
 	}
-	format, name, ok := strings.Cut(strings.TrimSuffix(string(text), "\n"), " ")
-	n, err := strconv.ParseUint(format, 10, 32)
-	if err == nil && n > Format {
-		return 0, fmt.Errorf("%w: format %d, known up to %d", ErrNewer, n, Format)
+	words := strings.Fields(string(text))
+	if len(words) == 0 {
+		return current{}, fmt.Errorf("%w: file %s is empty", ErrDamaged, currentFile)
 	}
-	number, numberOK := stateNumber(name)
-	if !ok || err != nil || n == 0 || !numberOK {
-		return 0, fmt.Errorf("%w: file %s is unreadable", ErrDamaged, currentFile)
+	format, err := strconv.ParseUint(words[0], 10, 32)
+	if err == nil && format > Format {
+		return current{}, fmt.Errorf("%w: format %d, known up to %d", ErrNewer, format, Format)
+	}
+	if err != nil || format == 0 || len(words) != 3 {
+		return current{}, fmt.Errorf("%w: file %s is unreadable", ErrDamaged, currentFile)
+	}
+	number, ok := stateNumber(words[1])
+	index, err := strconv.ParseUint(words[2], 10, 64)
+	if !ok || err != nil {
+		return current{}, fmt.Errorf("%w: file %s is unreadable", ErrDamaged, currentFile)
 	}
 	if _, err := os.Stat(stateDir(dir, number)); err != nil {
-		return 0, fmt.Errorf("%w: the database that %s names: %w", ErrDamaged, currentFile, err)
+		return current{}, fmt.Errorf("%w: the database that %s names: %w", ErrDamaged, currentFile, err)
 	}
-	return number, nil
+	return current{number, index}, nil
 }
 
 // refuseOrphans keeps a directory that lost its CURRENT from being taken for a
@@ -55,10 +69,10 @@ func refuseOrphans(dir string) error {
 	return nil
 }
 
-// writeCurrent brings a database into force durably.
-func writeCurrent(dir string, number uint64) error {
+// writeCurrent replaces the file durably.
+func writeCurrent(dir string, c current) error {
 	path := filepath.Join(dir, currentFile)
-	text := strconv.Itoa(Format) + " " + stateName(number) + "\n"
+	text := fmt.Sprintf("%d %s %d\n", Format, stateName(c.number), c.index)
 	f, err := os.OpenFile(path+".new", os.O_CREATE|os.O_WRONLY|os.O_TRUNC, 0o600)
 	if err != nil {
 		return err

@@ -67,31 +67,34 @@ func (s *Store) open() error {
 	if err := os.MkdirAll(s.dir, 0o700); err != nil {
 		return err
 	}
-	number, err := readCurrent(s.dir)
+	cur, err := readCurrent(s.dir)
 	if err != nil {
 		return err
 	}
-	if number == 0 {
-		number = 1
-		if err := os.MkdirAll(stateDir(s.dir, number), 0o700); err != nil {
+	if cur.number == 0 {
+		cur.number = 1
+		if err := os.MkdirAll(stateDir(s.dir, cur.number), 0o700); err != nil {
 			return err
 		}
-		if err := writeCurrent(s.dir, number); err != nil {
+		if err := writeCurrent(s.dir, cur); err != nil {
 			return err
 		}
 	}
-	if err := removeOthers(s.dir, number); err != nil {
+	if err := removeOthers(s.dir, cur.number); err != nil {
 		return err
 	}
-	db, err := openDB(stateDir(s.dir, number), s.opts)
+	db, err := openDB(stateDir(s.dir, cur.number), s.opts)
 	if err != nil {
 		return err
 	}
 	meta, err := newestMeta(db)
+	if err == nil && meta.Index < cur.index {
+		err = fmt.Errorf("%w: the checkpoint of index %d is gone, the newest is of %d", ErrDamaged, cur.index, meta.Index)
+	}
 	if err != nil {
 		return errors.Join(err, db.Close())
 	}
-	s.use(number, db, meta.Index)
+	s.use(cur.number, db, meta.Index)
 	return nil
 }
 
@@ -102,8 +105,10 @@ func (s *Store) use(number uint64, db *badger.DB, index uint64) {
 	db.SetDiscardTs(index)
 }
 
-func openDB(dir string, opts Options) (*badger.DB, error) {
-	db, err := badger.OpenManaged(badger.DefaultOptions(dir).
+// openDB turns a panic of the database over damaged files into an error.
+func openDB(dir string, opts Options) (db *badger.DB, err error) {
+	defer rescue(&err)
+	db, err = badger.OpenManaged(badger.DefaultOptions(dir).
 		WithLogger(nil).
 		WithSyncWrites(true).
 		WithMemTableSize(opts.MemTableBytes).
@@ -121,6 +126,14 @@ func openDB(dir string, opts Options) (*badger.DB, error) {
 		return nil, errors.Join(err, db.Close())
 	}
 	return db, nil
+}
+
+// rescue turns a panic into an error: the database panics over some damaged
+// files.
+func rescue(err *error) {
+	if p := recover(); p != nil {
+		*err = fmt.Errorf("%w: the database panicked: %v", ErrDamaged, p)
+	}
 }
 
 // Index returns the index of the newest complete checkpoint; 0 before the first.
@@ -163,7 +176,7 @@ func (s *Store) restore(img *state.Image) error {
 	if err := write(db, dir, img); err != nil {
 		return errors.Join(err, db.Close())
 	}
-	if err := writeCurrent(s.dir, number); err != nil {
+	if err := writeCurrent(s.dir, current{number, img.Meta.Index}); err != nil {
 		return errors.Join(err, db.Close())
 	}
 	err = s.db.Close()

@@ -1,0 +1,81 @@
+package store
+
+import (
+	"fmt"
+	"testing"
+
+	"github.com/entente-sync/entente/crdt"
+	"github.com/entente-sync/entente/crdt/value"
+	"github.com/entente-sync/entente/hub/command"
+	"github.com/entente-sync/entente/hub/state"
+	"github.com/entente-sync/entente/proto/pact"
+)
+
+const (
+	epoch crdt.Epoch = 0xe1
+	now   int64      = 1_800_000_000_000
+)
+
+// hub drives a Machine through entries that are always the same.
+type hub struct {
+	*state.Machine
+	next map[crdt.Author]crdt.Seq
+}
+
+func newHub(t testing.TB) *hub {
+	t.Helper()
+	h := &hub{state.New(), map[crdt.Author]crdt.Seq{}}
+	p := &pact.Pact{
+		Name: "tickets", Version: 1, Members: []crdt.Site{"acme", "globex"}, Record: "ticket",
+		Deletes: []crdt.Site{"acme"}, Fields: []pact.Field{{Name: "title", Type: pact.TypeText}},
+	}
+	res := h.apply(&command.Found{Hub: command.HubID{1}, Epoch: epoch}, &command.PutPact{Document: p.Encode()})
+	for _, c := range res.Commands {
+		if c.Reason != "" {
+			t.Fatalf("founding: %s", c.Reason)
+		}
+	}
+	return h
+}
+
+func (h *hub) apply(cs ...command.Command) state.Result {
+	e := command.Entry{TimeMillis: now, DriftMaxMillis: 1000, Commands: cs}
+	return h.Apply(h.Index()+1, e)
+}
+
+// edit writes a title as site, on nothing: two sites on one record conflict.
+func (h *hub) edit(t testing.TB, site crdt.Site, record int, title string) {
+	t.Helper()
+	a := crdt.Author{Site: site, Agent: "main", Incarnation: 1}
+	h.next[a]++
+	op := crdt.Op{
+		Key:   crdt.Key{Pact: "tickets", Type: "ticket", Record: crdt.RecordID{0: 1, 14: byte(record >> 8), 15: byte(record)}, Field: "title"},
+		Stamp: crdt.StampOf(now-1000, uint16(h.next[a])), Author: a, Seq: h.next[a], PactVersion: 1, Binding: 1,
+		Evidence: crdt.Evidence{Class: crdt.EvidencePoll}, Value: crdt.Plain(value.Text(title)),
+	}
+	res := h.apply(&command.Publish{Site: site, Agent: "main", Pact: "tickets", Epoch: epoch, Ops: []crdt.Op{op}})
+	if r := res.Commands[0].Ops[0]; r.Outcome != state.OutcomeApplied {
+		t.Fatalf("edit: %s %s", r.Outcome, r.Reason)
+	}
+}
+
+// fill writes n records as acme, a conflict on each fifth, and one refusal.
+func (h *hub) fill(t testing.TB, from, n int) {
+	t.Helper()
+	for i := from; i < from+n; i++ {
+		h.step(t, i)
+	}
+	a := crdt.Author{Site: "globex", Agent: "main", Incarnation: 1}
+	h.next[a]++
+	bad := crdt.Op{Author: a, Seq: h.next[a]}
+	h.apply(&command.Publish{Site: "globex", Agent: "main", Pact: "tickets", Epoch: epoch, Ops: []crdt.Op{bad}})
+}
+
+// step writes one of 50 records, so that rows are overwritten.
+func (h *hub) step(t testing.TB, i int) {
+	t.Helper()
+	h.edit(t, "acme", i%50, fmt.Sprintf("acme %d", i))
+	if i%5 == 0 {
+		h.edit(t, "globex", i%50, fmt.Sprintf("globex %d", i))
+	}
+}
