@@ -1,0 +1,220 @@
+package command_test
+
+import (
+	"bytes"
+	"encoding/binary"
+	"encoding/hex"
+	"errors"
+	"flag"
+	"os"
+	"path/filepath"
+	"reflect"
+	"strings"
+	"testing"
+
+	"pgregory.net/rapid"
+
+	"github.com/entente-sync/entente/crdt"
+	"github.com/entente-sync/entente/hub/codec"
+	"github.com/entente-sync/entente/hub/command"
+)
+
+var update = flag.Bool("update", false, "rewrite the golden files")
+
+func op(seq crdt.Seq, valueBytes int) crdt.Op {
+	a := crdt.Author{Site: "acme", Agent: "main", Incarnation: 2}
+	return crdt.Op{
+		Key:   crdt.Key{Pact: "tickets", Type: "ticket", Record: crdt.RecordID{15: 1}, Field: "title"},
+		Stamp: crdt.StampOf(1_800_000_000_000, 7), Author: a, Seq: seq,
+		Base:        crdt.Base{Pred: crdt.OpID{Author: a, Seq: seq - 1}, Birth: crdt.Position{Epoch: 0xe1, Offset: 9}},
+		PactVersion: 1, Binding: 3, Evidence: crdt.Evidence{Class: crdt.EvidenceCommit, UncertaintyMillis: 5},
+		Value: bytes.Repeat([]byte{'v'}, valueBytes),
+	}
+}
+
+func entry() command.Entry {
+	var sum crdt.Multiset
+	sum.Add(crdt.Digest{1, 2, 3})
+	after := crdt.OpID{Author: crdt.Author{Site: "acme", Agent: "main", Incarnation: 1}, Seq: 41}
+	return command.Entry{
+		TimeMillis: 1_800_000_000_123, DriftMaxMillis: 60_000,
+		Commands: []command.Command{
+			&command.Found{Hub: command.HubID{1, 2, 3}, Epoch: 0xe1},
+			&command.Fork{Parent: 0xe1, Child: 0xe2},
+			&command.PutPact{Document: []byte("document")},
+			&command.Publish{
+				Site: "acme", Agent: "main", Pact: "tickets", Epoch: 0xe2, After: after,
+				Ops: []crdt.Op{op(2, 3), op(3, 40)},
+			},
+			&command.Audit{Index: 77, Pacts: []command.PactDigest{{
+				Pact: "tickets", Version: 3, Head: 12, Registers: sum,
+				Authors: command.AuthorSum{Count: 2, Seen: 300, Refused: 1},
+			}}},
+		},
+	}
+}
+
+func TestRoundTrip(t *testing.T) {
+	e := entry()
+	got, err := command.Decode(e.Encode())
+	if err != nil {
+		t.Fatal(err)
+	}
+	if !reflect.DeepEqual(got, e) {
+		t.Fatalf("got %+v, want %+v", got, e)
+	}
+}
+
+// Bytes that version 1 wrote are read for ever, and written alike.
+func TestOldEntry(t *testing.T) {
+	file := filepath.Join("testdata", "entry-v1.hex")
+	e := entry()
+	if *update {
+		if err := errors.Join(os.MkdirAll("testdata", 0o755), os.WriteFile(file, []byte(hex.EncodeToString(e.Encode())+"\n"), 0o644)); err != nil {
+			t.Fatal(err)
+		}
+	}
+	text, err := os.ReadFile(file)
+	if err != nil {
+		t.Fatal(err)
+	}
+	old, err := hex.DecodeString(strings.TrimSpace(string(text)))
+	if err != nil {
+		t.Fatal(err)
+	}
+	got, err := command.Decode(old)
+	if err != nil || !reflect.DeepEqual(got, e) {
+		t.Fatalf("old bytes are read as %+v (%v)", got, err)
+	}
+	if !bytes.Equal(e.Encode(), old) {
+		t.Fatal("the format changed without a new version")
+	}
+}
+
+// sealed gives b a right checksum, as a newer or a wrong program would.
+func sealed(b []byte) []byte { return binary.BigEndian.AppendUint32(b, codec.Checksum(b)) }
+
+func TestRefused(t *testing.T) {
+	e := entry()
+	good := e.Encode()
+	body := good[:len(good)-4]
+	first := len(body) // where the commands begin
+	for _, c := range e.Commands {
+		single := command.Entry{Commands: []command.Command{c}}
+		empty := command.Entry{}
+		first -= len(single.Encode()) - len(empty.Encode())
+	}
+	edited := func(f func(b []byte) []byte) []byte { return sealed(f(bytes.Clone(body))) }
+	for _, c := range []struct {
+		name string
+		b    []byte
+		want error
+	}{
+		{"empty", nil, command.ErrMalformed},
+		{"oversize", make([]byte, command.EntryBytesMax+1), command.ErrMalformed},
+		{"newer format", edited(func(b []byte) []byte { b[0] = command.Format + 1; return b }), command.ErrNewer},
+		{"format zero", edited(func(b []byte) []byte { b[0] = 0; return b }), command.ErrMalformed},
+		{"unknown command", edited(func(b []byte) []byte { b[first] = 99; return b }), command.ErrKind},
+		{"command cut off", edited(func(b []byte) []byte { return b[:len(b)-1] }), command.ErrMalformed},
+		{"command too long", edited(func(b []byte) []byte { b[first+4]++; return b }), command.ErrMalformed},
+		{"trailing byte", edited(func(b []byte) []byte { return append(b, 1) }), command.ErrMalformed},
+	} {
+		t.Run(c.name, func(t *testing.T) {
+			_, err := command.Decode(c.b)
+			for _, known := range []error{command.ErrMalformed, command.ErrNewer, command.ErrKind, command.ErrChecksum} {
+				if errors.Is(err, known) != (known == c.want) {
+					t.Fatalf("got %v, want %v", err, c.want)
+				}
+			}
+		})
+	}
+}
+
+// Every flipped bit is found, and named as damage rather than as a version.
+func TestFlippedBits(t *testing.T) {
+	e := entry()
+	good := e.Encode()
+	for i := range good {
+		for bit := range 8 {
+			b := bytes.Clone(good)
+			b[i] ^= 1 << bit
+			if _, err := command.Decode(b); !errors.Is(err, command.ErrChecksum) {
+				t.Fatalf("bit %d of byte %d: %v", bit, i, err)
+			}
+		}
+	}
+}
+
+func TestBuilderFillsAnEntry(t *testing.T) {
+	b := command.NewBuilder(1, 2)
+	p := &command.Publish{Site: "acme", Agent: "main", Pact: "tickets", Epoch: 1, Ops: []crdt.Op{op(2, 1000)}}
+	n := 0
+	for b.Add(p) {
+		n++
+	}
+	raw := b.Bytes()
+	e, err := command.Decode(raw)
+	if err != nil || len(e.Commands) != n || n != b.Count() || n < 200 {
+		t.Fatalf("%d commands in %d bytes: %v", n, len(raw), err)
+	}
+	if len(raw) > command.EntryBytesMax || len(raw) < command.EntryBytesMax-1200 {
+		t.Fatalf("an entry of %d bytes", len(raw))
+	}
+}
+
+// Split keeps every op in order, chains the parts, and each part fits.
+func TestSplit(t *testing.T) {
+	rapid.Check(t, func(t *rapid.T) {
+		p := &command.Publish{Site: "acme", Agent: "main", Pact: "tickets", Epoch: 1}
+		first := op(1, 1)
+		p.After = first.ID()
+		for i := range rapid.IntRange(0, 40).Draw(t, "ops") {
+			p.Ops = append(p.Ops, op(crdt.Seq(i+2), rapid.IntRange(1, 3000).Draw(t, "bytes")))
+		}
+		limit := rapid.IntRange(500, 9000).Draw(t, "limit")
+		var ops []crdt.Op
+		after := p.After
+		for _, part := range p.Split(limit) {
+			e := command.Entry{Commands: []command.Command{part}}
+			if n := len(e.Encode()); len(part.Ops) > 1 && n > limit {
+				t.Fatalf("%d ops take %d bytes, limit %d", len(part.Ops), n, limit)
+			}
+			if part.After != after || part.Site != p.Site || part.Epoch != p.Epoch {
+				t.Fatalf("part %+v does not follow %s", part, after)
+			}
+			if len(part.Ops) > 0 {
+				after = part.Ops[len(part.Ops)-1].ID()
+			}
+			ops = append(ops, part.Ops...)
+		}
+		if !reflect.DeepEqual(ops, p.Ops) {
+			t.Fatal("the parts are not the whole")
+		}
+	})
+}
+
+// FuzzDecode: an entry that is read encodes to the same bytes; everything else
+// is a typed error. The input gets its checksum here, else nothing would pass.
+func FuzzDecode(f *testing.F) {
+	e := entry()
+	good := e.Encode()
+	f.Add(good[:len(good)-4])
+	for _, c := range e.Commands {
+		one := command.Entry{TimeMillis: -1, Commands: []command.Command{c}}
+		b := one.Encode()
+		f.Add(b[:len(b)-4])
+	}
+	f.Fuzz(func(t *testing.T, body []byte) {
+		b := sealed(bytes.Clone(body))
+		e, err := command.Decode(b)
+		if err != nil {
+			if !errors.Is(err, command.ErrMalformed) && !errors.Is(err, command.ErrNewer) && !errors.Is(err, command.ErrKind) {
+				t.Fatalf("untyped error: %v", err)
+			}
+			return
+		}
+		if !bytes.Equal(e.Encode(), b) {
+			t.Fatalf("% x is read, and written as % x", b, e.Encode())
+		}
+	})
+}
