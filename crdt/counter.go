@@ -93,7 +93,8 @@ func (c *Counter) Move(author Author, delta int64) (int64, error) {
 }
 
 func (s *Start) see(a Author, cumulative int64) {
-	if cumulative == 0 {
+	if cumulative == 0 { // as good as unseen; left out, so that s has one encoding
+		delete(s.Seen, a)
 		return
 	}
 	if s.Seen == nil {

@@ -109,3 +109,15 @@ func TestStartComesBack(t *testing.T) {
 		t.Errorf("%d, %v", n, err)
 	}
 }
+
+// A share that moved there and back is 0 again; a second stocktake must not
+// remember what the first one saw of it.
+func TestStocktakeForgetsAShareThatWentBackToZero(t *testing.T) {
+	one := crdt.Author{Site: "acme", Agent: "one", Incarnation: 1}
+	first := crdt.Counter{Moved: map[crdt.Author]int64{one: -1}}
+	second := crdt.Counter{Start: first.Stocktake(5), Moved: map[crdt.Author]int64{one: 0}}
+	second.Start = second.Stocktake(9)
+	if got, err := second.Total(); err != nil || got != 9 {
+		t.Errorf("%d, %v; want 9", got, err)
+	}
+}

@@ -14,8 +14,8 @@ type Digest [sha256.Size]byte
 // String returns 64 hexadecimal digits.
 func (d Digest) String() string { return hex.EncodeToString(d[:]) }
 
-// Digest hashes the canonical bytes of o without allocating for ops up to a
-// few kilobytes.
+// Digest hashes the canonical bytes of o, without allocating while they are at
+// most 2 KiB.
 func (o *Op) Digest() Digest {
 	var buf [2048]byte
 	return sha256.Sum256(o.AppendCanonical(buf[:0]))
