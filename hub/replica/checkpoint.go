@@ -1,0 +1,54 @@
+package replica
+
+import (
+	"errors"
+	"time"
+
+	"github.com/hashicorp/raft"
+)
+
+// checkpoint moves what changed into the store, off the path of acks, by bytes
+// and at least every CheckpointInterval, and lets raft cut the log below it. Raft
+// cuts only after the checkpoint is durable and verified.
+func (r *Replica) checkpoint() {
+	const looksPerInterval = 16
+	tick := time.NewTicker(max(r.cfg.CheckpointInterval/looksPerInterval, time.Millisecond))
+	defer tick.Stop()
+	looks := 0
+	for {
+		select {
+		case <-tick.C:
+		case <-r.closing:
+			return
+		}
+		looks++
+		bytes := r.machine.applied.Load()
+		if bytes == 0 || bytes < r.cfg.CheckpointBytes && looks < looksPerInterval {
+			continue
+		}
+		looks = 0
+		err := r.Checkpoint()
+		if err != nil && !errors.Is(err, raft.ErrRaftShutdown) {
+			r.cfg.Log.Warn("checkpoint put off", "error", err)
+		}
+	}
+}
+
+// Checkpoint makes the state durable as of now and cuts the log, keeping
+// TrailingBytes of it for peers that are behind.
+func (r *Replica) Checkpoint() error {
+	if err := r.log.noteEnd(); err != nil {
+		return err
+	}
+	r.machine.cuts.Store(r.log.bytes() > r.cfg.TrailingBytes)
+	settings := r.raft.ReloadableConfig()
+	settings.TrailingLogs = max(1, r.log.entriesWithin(r.cfg.TrailingBytes))
+	if err := r.raft.ReloadConfig(settings); err != nil {
+		return err
+	}
+	err := r.raft.Snapshot().Error()
+	if errors.Is(err, raft.ErrNothingNewToSnapshot) {
+		return nil
+	}
+	return err
+}

@@ -1,0 +1,141 @@
+package replica
+
+import (
+	"errors"
+	"fmt"
+	"log/slog"
+	"net"
+	"time"
+
+	"github.com/hashicorp/raft"
+)
+
+// Config of one replica. Zero durations and sizes mean the defaults below.
+type Config struct {
+	// Hub is the name that node certificates carry; Node is this node's stable
+	// name. Names, never addresses, are what raft knows.
+	Hub, Node string
+	// Dir is owned by this replica: log, votes, checkpoints, received snapshots.
+	Dir string
+	// Listener accepts raft connections; the replica closes it.
+	Listener net.Listener
+	// AddressOf resolves a node's name to host:port, at each dial.
+	AddressOf func(node string) (string, error)
+	// Security of the raft port; nil means plain TCP.
+	Security *Security
+	// Voters found the cluster if this node holds no state yet. Every founding
+	// node must be given the same list. Nil on nodes that join later.
+	Voters []string
+
+	// Now is the clock that goes into entries while this node leads.
+	Now func() time.Time
+	// DriftMax is how far a stamp may be ahead of that clock.
+	DriftMax time.Duration
+	Log      *slog.Logger
+	// Exit is called once, when the replica has stopped itself for good; see
+	// ErrStopped. A process ends here. It must not call Close and wait for it.
+	Exit func(error)
+	// Committed, if set, is told how long each entry of this leader took from
+	// being proposed to being applied, and how many commands it joined.
+	Committed func(took time.Duration, commands int)
+
+	HeartbeatTimeout time.Duration // also the election timeout
+	LeaderLease      time.Duration
+	CommitTimeout    time.Duration // how soon followers hear of a commit
+	RPCTimeout       time.Duration // of one raft message
+	AuditInterval    time.Duration // between comparisons of the replicas' digests
+
+	CheckpointInterval time.Duration // at most this long between checkpoints, if anything changed
+	CheckpointBytes    int64         // of commands applied between checkpoints
+	TrailingBytes      int64         // of log kept below a checkpoint for slow peers
+	MemTableBytes      int64         // of the store; 0 means its own default
+	SegmentBytes       int           // of one file of the log, preallocated
+	InFlightMax        int           // entries proposed and not applied
+	QueueMax           int           // commands that wait for an entry
+}
+
+// withDefaults returns c with zero settings filled in.
+//
+// Heartbeats take the main loop (see transport) and so wait behind disk writes:
+// that is why timeouts are seconds. CommitTimeout decides how late a follower's
+// feed is: 50 ms, the library's default, is too long.
+func (c Config) withDefaults() Config {
+	set(&c.HeartbeatTimeout, 3*time.Second)
+	set(&c.LeaderLease, c.HeartbeatTimeout/2)
+	set(&c.CommitTimeout, 3*time.Millisecond)
+	set(&c.RPCTimeout, 10*time.Second)
+	set(&c.AuditInterval, time.Minute)
+	set(&c.CheckpointInterval, 30*time.Second)
+	set(&c.CheckpointBytes, 64<<20)
+	set(&c.TrailingBytes, 64<<20)
+	set(&c.SegmentBytes, 64<<20)
+	set(&c.InFlightMax, 8)
+	set(&c.QueueMax, 4096)
+	set(&c.DriftMax, time.Minute)
+	if c.Now == nil {
+		c.Now = time.Now
+	}
+	if c.Log == nil {
+		c.Log = slog.New(slog.DiscardHandler)
+	}
+	if c.Committed == nil {
+		c.Committed = func(time.Duration, int) {}
+	}
+	return c
+}
+
+func set[T comparable](field *T, value T) {
+	var zero T
+	if *field == zero {
+		*field = value
+	}
+}
+
+func (c *Config) validate() error {
+	switch {
+	case c.Hub == "" || c.Node == "":
+		return errors.New("replica: hub and node need names")
+	case c.Dir == "":
+		return errors.New("replica: no directory")
+	case c.Listener == nil || c.AddressOf == nil:
+		return errors.New("replica: no listener or no way to find other nodes")
+	case c.Exit == nil:
+		return errors.New("replica: no Exit")
+	case c.LeaderLease > c.HeartbeatTimeout:
+		return fmt.Errorf("replica: leader lease %s is longer than the heartbeat timeout %s", c.LeaderLease, c.HeartbeatTimeout)
+	}
+	return nil
+}
+
+// raftConfig leaves nothing to the library's defaults that matters: snapshots
+// are triggered by this package, by bytes, and never by the library's counter.
+func (c *Config) raftConfig() *raft.Config {
+	const never = 1 << 62
+	return &raft.Config{
+		ProtocolVersion:          raft.ProtocolVersionMax,
+		LocalID:                  raft.ServerID(c.Node),
+		HeartbeatTimeout:         c.HeartbeatTimeout,
+		ElectionTimeout:          c.HeartbeatTimeout,
+		LeaderLeaseTimeout:       c.LeaderLease,
+		CommitTimeout:            c.CommitTimeout,
+		MaxAppendEntries:         64,
+		BatchApplyCh:             true,
+		ShutdownOnRemove:         false,
+		TrailingLogs:             never,
+		SnapshotInterval:         time.Hour,
+		SnapshotThreshold:        never,
+		NoSnapshotRestoreOnStart: true, // Open compares the state with the snapshot itself
+		NoLegacyTelemetry:        true,
+		Logger:                   newLogger(c.Log, "raft"),
+	}
+}
+
+func membership(voters []string) raft.Configuration {
+	var members raft.Configuration
+	for _, node := range voters {
+		members.Servers = append(members.Servers, raft.Server{
+			Suffrage: raft.Voter, ID: raft.ServerID(node), Address: raft.ServerAddress(node),
+		})
+	}
+	return members
+}

@@ -1,0 +1,175 @@
+package replica
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"time"
+
+	"github.com/hashicorp/raft"
+
+	"github.com/entente-sync/entente/hub/command"
+	"github.com/entente-sync/entente/hub/state"
+)
+
+// Errors of Propose. All of them mean: send the same bytes again, later or to
+// another node. Apply knows what it has seen by author and seq.
+var (
+	// ErrNotLeader: nothing was proposed.
+	ErrNotLeader = errors.New("this node does not lead")
+	// ErrBusy: nothing was proposed, since too much waits already.
+	ErrBusy = errors.New("too many commands wait")
+	// ErrUnknown: leadership was lost, or the node stopped, while the entry was
+	// under way; it may be applied or not.
+	ErrUnknown = errors.New("outcome of the proposed entry is unknown")
+)
+
+// CommandBytesMax bounds one command, so that it fits an entry alone.
+const CommandBytesMax = command.EntryBytesMax - 1024
+
+// proposal is one command on its way into an entry.
+type proposal struct {
+	command command.Command
+	done    chan<- answer // buffered: answering never waits
+}
+
+type answer struct {
+	result state.CommandResult
+	err    error
+}
+
+// flight is one entry that raft has and the state has not yet.
+type flight struct {
+	future    raft.ApplyFuture
+	proposals []proposal
+	began     time.Time
+}
+
+// Propose puts c into the log and returns what Apply made of it. The entry's
+// time is this leader's clock. Commands proposed by one goroutine one after the
+// other keep their order; Start keeps order for several in flight.
+func (r *Replica) Propose(ctx context.Context, c command.Command) (state.CommandResult, error) {
+	wait, err := r.Start(c)
+	if err != nil {
+		return state.CommandResult{}, err
+	}
+	return wait(ctx)
+}
+
+// Start queues c behind everything that was started before and returns at once.
+// wait returns what became of it and may be called once; when ctx ends first the
+// command goes on and its outcome is unknown.
+func (r *Replica) Start(c command.Command) (wait func(context.Context) (state.CommandResult, error), err error) {
+	if err := r.latch.err(); err != nil {
+		return nil, err
+	}
+	if !r.leading.Load() {
+		return nil, ErrNotLeader
+	}
+	done := make(chan answer, 1)
+	select {
+	case r.queue <- proposal{command: c, done: done}:
+	default:
+		return nil, ErrBusy
+	}
+	return func(ctx context.Context) (state.CommandResult, error) {
+		select {
+		case a := <-done:
+			return a.result, a.err
+		case <-ctx.Done():
+			return state.CommandResult{}, fmt.Errorf("%w: %w", ErrUnknown, context.Cause(ctx))
+		case <-r.stopped:
+			select {
+			case a := <-done:
+				return a.result, a.err
+			default:
+				return state.CommandResult{}, fmt.Errorf("%w: the node stopped", ErrUnknown)
+			}
+		}
+	}, nil
+}
+
+// propose joins what waits into entries. There is no timer: while InFlightMax
+// entries are on their way nothing is taken from the queue, and what gathers
+// there becomes the next entry. A lone command leaves at once.
+func (r *Replica) propose() {
+	defer close(r.flights)
+	var first *proposal
+	for {
+		if first == nil {
+			select {
+			case p := <-r.queue:
+				first = &p
+			case <-r.closing:
+				return
+			}
+		}
+		builder := command.NewBuilder(r.cfg.Now().UnixMilli(), uint64(r.cfg.DriftMax.Milliseconds()))
+		select { // a place in the pipeline first: more may have gathered meanwhile
+		case r.slots <- struct{}{}:
+		case <-r.closing:
+			return
+		}
+		var joined []proposal
+		joined, first = r.join(builder, first)
+		if len(joined) == 0 {
+			<-r.slots
+			continue
+		}
+		now := r.cfg.Now()
+		r.progress.proposed(now)
+		future := r.raft.Apply(builder.Bytes(), 0)
+		r.flights <- flight{future, joined, now} // never waits: it is as long as slots
+	}
+}
+
+// join fills the entry with first and what else waits; left did not fit.
+func (r *Replica) join(builder *command.Builder, first *proposal) (joined []proposal, left *proposal) {
+	for p := first; ; {
+		if !builder.Add(p.command) {
+			if builder.Count() > 0 {
+				return joined, p
+			}
+			p.done <- answer{err: fmt.Errorf("%s command is larger than an entry of %d bytes",
+				p.command.Kind(), command.EntryBytesMax)}
+			return nil, nil
+		}
+		joined = append(joined, *p)
+		select {
+		case next := <-r.queue:
+			p = &next
+		default:
+			return joined, nil
+		}
+	}
+}
+
+// settle answers proposals in the order of the log, until propose has ended and
+// everything under way is answered.
+func (r *Replica) settle() {
+	for f := range r.flights {
+		err := f.future.Error()
+		<-r.slots
+		took := r.progress.settled(r.cfg.Now(), f.began)
+		var result state.Result
+		if err == nil {
+			result, _ = f.future.Response().(state.Result)
+			r.cfg.Committed(took, len(f.proposals))
+		}
+		for i, p := range f.proposals {
+			p.done <- answerOf(i, result, err)
+		}
+	}
+}
+
+func answerOf(i int, result state.Result, err error) answer {
+	switch {
+	case errors.Is(err, raft.ErrNotLeader), errors.Is(err, raft.ErrLeadershipTransferInProgress):
+		return answer{err: fmt.Errorf("%w: %w", ErrNotLeader, err)} // raft refused it at the door
+	case err != nil:
+		return answer{err: fmt.Errorf("%w: %w", ErrUnknown, err)}
+	case i >= len(result.Commands): // the replica stopped itself within the entry
+		return answer{err: ErrUnknown}
+	}
+	return answer{result: result.Commands[i]}
+}

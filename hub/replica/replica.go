@@ -1,0 +1,278 @@
+package replica
+
+import (
+	"errors"
+	"fmt"
+	"os"
+	"path/filepath"
+	"sync"
+	"sync/atomic"
+	"time"
+
+	"github.com/hashicorp/raft"
+	wal "github.com/hashicorp/raft-wal"
+	"github.com/hashicorp/raft-wal/metadb"
+
+	"github.com/entente-sync/entente/crdt"
+	"github.com/entente-sync/entente/hub/command"
+	"github.com/entente-sync/entente/hub/state"
+	"github.com/entente-sync/entente/hub/store"
+)
+
+// lagEntriesMax is how far behind its leader's commits a node may be and still
+// count as caught up.
+const lagEntriesMax = 64
+
+// Replica is one node's copy of the hub's state, kept equal to its peers' by the
+// log. All methods are safe for concurrent use.
+type Replica struct {
+	cfg     Config
+	state   *state.Machine
+	machine *machine
+	latch   *latch
+	raft    *raft.Raft
+
+	meta      *metadb.BoltMetaDB
+	wal       *wal.WAL
+	log       *logStore
+	snapshots *snapshots
+	store     *store.Store
+	transport transport
+
+	queue    chan proposal
+	slots    chan struct{} // one for each entry under way
+	flights  chan flight
+	progress progress
+	leading  atomic.Bool // elected, and everything committed before is applied
+
+	closing   chan struct{} // Close has begun
+	stopped   chan struct{} // nothing will be answered any more
+	closeOnce sync.Once
+	closeErr  error
+	settled   chan struct{}
+	loops     sync.WaitGroup
+}
+
+// Open starts the replica on what its directory holds, or founds the cluster of
+// cfg.Voters in an empty one. advanced is called with the pacts whose feeds grew,
+// from the goroutine that applies: it must not wait.
+func Open(cfg Config, advanced func([]crdt.Pact)) (*Replica, error) {
+	if err := cfg.validate(); err != nil {
+		return nil, err
+	}
+	cfg = cfg.withDefaults()
+	r := &Replica{
+		cfg: cfg, state: state.New(), latch: &latch{exit: cfg.Exit},
+		queue: make(chan proposal, cfg.QueueMax), slots: make(chan struct{}, cfg.InFlightMax),
+		flights: make(chan flight, cfg.InFlightMax),
+		closing: make(chan struct{}), stopped: make(chan struct{}), settled: make(chan struct{}),
+	}
+	if err := r.open(advanced); err != nil {
+		return nil, errors.Join(err, r.release())
+	}
+	r.loops.Go(r.propose)
+	go func() { defer close(r.settled); r.settle() }()
+	r.loops.Go(r.lead)
+	r.loops.Go(r.checkpoint)
+	return r, nil
+}
+
+func (r *Replica) open(advanced func([]crdt.Pact)) error {
+	if err := r.openLog(); err != nil {
+		return fmt.Errorf("open the log in %s: %w", r.cfg.Dir, err)
+	}
+	if err := r.openState(advanced); err != nil {
+		return fmt.Errorf("open the state in %s: %w", r.cfg.Dir, err)
+	}
+	r.transport = newTransport(newStreamLayer(&r.cfg), r.cfg.RPCTimeout, r.cfg.Log)
+	// Recent entries are read back once by each follower's replicator and once
+	// by the state machine; 64 of them are at most 16 MiB.
+	cache, err := raft.NewLogCache(64, r.log)
+	if err != nil {
+		return err
+	}
+	stable := r.log.hints
+	settings := r.cfg.raftConfig()
+	known, err := raft.HasExistingState(cache, stable, r.snapshots)
+	if err != nil {
+		return err
+	}
+	if !known && len(r.cfg.Voters) > 0 {
+		err := raft.BootstrapCluster(settings, cache, stable, r.snapshots, r.transport, membership(r.cfg.Voters))
+		if err != nil {
+			return fmt.Errorf("found the cluster: %w", err)
+		}
+	}
+	r.raft, err = raft.NewRaft(settings, r.machine, cache, stable, r.snapshots, r.transport)
+	return err
+}
+
+func (r *Replica) openLog() error {
+	dir := filepath.Join(r.cfg.Dir, "log")
+	if err := os.MkdirAll(dir, 0o700); err != nil {
+		return err
+	}
+	// Our own, because the WAL's Close leaves its meta store locked.
+	r.meta = &metadb.BoltMetaDB{}
+	w, err := wal.Open(dir, wal.WithMetaStore(r.meta), wal.WithSegmentSize(r.cfg.SegmentBytes),
+		wal.WithLogger(newLogger(r.cfg.Log, "raft-wal")))
+	if err != nil {
+		return err
+	}
+	r.wal = w
+	r.log, err = openLogStore(w, &stableStore{meta: r.meta, latch: r.latch}, r.latch)
+	return err
+}
+
+// openState brings the newest checkpoint into memory. Raft is told not to
+// restore snapshots by itself: it would take its snapshot's index for ours
+// without asking (raft#340).
+func (r *Replica) openState(advanced func([]crdt.Pact)) error {
+	var err error
+	options := store.Options{MemTableBytes: r.cfg.MemTableBytes}
+	if r.store, err = store.Open(filepath.Join(r.cfg.Dir, "state"), options); err != nil {
+		return err
+	}
+	if r.snapshots, err = openSnapshots(filepath.Join(r.cfg.Dir, "snapshots"), r.store); err != nil {
+		return err
+	}
+	r.machine = &machine{state: r.state, store: r.store, snapshots: r.snapshots, latch: r.latch, advanced: advanced}
+	if err := r.snapshots.finish(); err != nil {
+		return err
+	}
+	image, err := r.store.Load()
+	if err != nil {
+		return err
+	}
+	if err := r.snapshots.check(image.Meta.Index); err != nil {
+		return err
+	}
+	return r.state.Restore(image)
+}
+
+// State returns the merged state, for reading.
+func (r *Replica) State() *state.Machine { return r.state }
+
+// Leader returns the name of the node that leads, "" if none is known.
+func (r *Replica) Leader() string {
+	_, id := r.raft.LeaderWithID()
+	return string(id)
+}
+
+// Leading reports whether this node leads and has applied everything that was
+// committed before it was elected.
+func (r *Replica) Leading() bool { return r.leading.Load() }
+
+// Status is where the replica stands.
+type Status struct {
+	Leader       string // "" if none is known
+	Leading      bool
+	Term         uint64
+	CommitIndex  uint64
+	AppliedIndex uint64
+	CaughtUp     bool          // a leader is known and its commits are applied
+	Stalled      time.Duration // as leader: for how long entries have waited without any being committed
+	LogBytes     int64         // of commands in the log
+	Checkpoint   uint64        // entry up to which the state is in the store
+	Stopped      error         // why the replica stopped itself, if it did
+}
+
+// Status takes a consistent enough look for health checks and metrics.
+func (r *Replica) Status() Status {
+	s := Status{
+		Leader: r.Leader(), Leading: r.Leading(), Term: r.raft.CurrentTerm(),
+		CommitIndex: r.raft.CommitIndex(), AppliedIndex: r.state.Index(),
+		Stalled: r.progress.stalled(r.cfg.Now()), LogBytes: r.log.bytes(),
+		Checkpoint: r.store.Index(), Stopped: r.latch.err(),
+	}
+	s.CaughtUp = s.Leader != "" && s.CommitIndex > 0 && s.Stopped == nil &&
+		r.machine.index.Load()+lagEntriesMax >= s.CommitIndex
+	return s
+}
+
+// Members returns the names of all nodes, voters or not, in the order in which
+// they joined.
+func (r *Replica) Members() ([]string, error) {
+	future := r.raft.GetConfiguration()
+	if err := future.Error(); err != nil {
+		return nil, err
+	}
+	var nodes []string
+	for _, server := range future.Configuration().Servers {
+		nodes = append(nodes, string(server.ID))
+	}
+	return nodes, nil
+}
+
+// TransferLeadership hands over to the peer that is furthest along, if this node
+// leads. Entries under way are finished first.
+func (r *Replica) TransferLeadership() error {
+	if r.raft.State() != raft.Leader {
+		return nil
+	}
+	return r.raft.LeadershipTransfer().Error()
+}
+
+// lead follows elections: as leader it applies what is committed before it
+// admits anything, and proposes audits.
+func (r *Replica) lead() {
+	audit := time.NewTicker(r.cfg.AuditInterval)
+	defer audit.Stop()
+	for {
+		select {
+		case elected := <-r.raft.LeaderCh():
+			r.leading.Store(elected && r.raft.Barrier(0).Error() == nil)
+		case <-audit.C:
+			if !r.leading.Load() {
+				continue
+			}
+			index, pacts := r.state.LastAudit()
+			if _, err := r.Start(&command.Audit{Index: index, Pacts: pacts}); err != nil {
+				r.cfg.Log.Debug("audit not proposed", "error", err)
+			}
+		case <-r.closing:
+			return
+		}
+	}
+}
+
+// Close stops the replica: what is under way is answered, everything else is
+// not proposed any more. Leadership is not handed over: see TransferLeadership.
+func (r *Replica) Close() error {
+	r.closeOnce.Do(func() {
+		r.leading.Store(false)
+		close(r.closing)
+		select {
+		case <-r.settled:
+		case <-time.After(r.cfg.LeaderLease + r.cfg.HeartbeatTimeout): // no majority: raft gives up by then
+		}
+		err := r.raft.Shutdown().Error()
+		close(r.stopped)
+		r.loops.Wait()
+		if r.latch.err() == nil {
+			err = errors.Join(err, r.log.noteEnd())
+		}
+		r.closeErr = errors.Join(err, r.release())
+	})
+	return r.closeErr
+}
+
+// release closes what was opened, in the reverse order.
+func (r *Replica) release() error {
+	var errs []error
+	if r.transport.NetworkTransport != nil {
+		errs = append(errs, r.transport.Close())
+	} else {
+		errs = append(errs, r.cfg.Listener.Close())
+	}
+	if r.store != nil {
+		errs = append(errs, r.store.Close())
+	}
+	if r.wal != nil {
+		errs = append(errs, r.wal.Close())
+	}
+	if r.meta != nil {
+		errs = append(errs, r.meta.Close())
+	}
+	return errors.Join(errs...)
+}

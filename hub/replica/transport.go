@@ -1,0 +1,32 @@
+package replica
+
+import (
+	"log/slog"
+	"time"
+
+	"github.com/hashicorp/raft"
+)
+
+// transport is raft's network transport without its heartbeat fast path.
+//
+// With a heartbeat handler set, the library answers heartbeats on the
+// connection's goroutine, which then races with the main loop over term, log and
+// commit index: log matching and state machine safety can be violated (raft#695,
+// open in v1.7.3 and v1.8.0). Not handing the handler on sends every heartbeat
+// through the main loop. The price: heartbeats wait behind disk writes, so
+// election timeouts are seconds, not fractions of one.
+type transport struct{ *raft.NetworkTransport }
+
+// SetHeartbeatHandler drops the handler.
+func (transport) SetHeartbeatHandler(func(raft.RPC)) {}
+
+func newTransport(stream raft.StreamLayer, timeout time.Duration, log *slog.Logger) transport {
+	return transport{raft.NewNetworkTransportWithConfig(&raft.NetworkTransportConfig{
+		Stream:                  stream,
+		MaxPool:                 3,
+		MaxRPCsInFlight:         1, // pipelining wedges a follower after a disk stall (raft#612)
+		Timeout:                 timeout,
+		Logger:                  newLogger(log, "raft-net"),
+		MsgpackUseNewTimeFormat: true,
+	})}
+}
