@@ -76,7 +76,7 @@ func (c *Publish) appendBody(b []byte) []byte {
 	b = codec.AppendBytes(b, c.Agent)
 	b = codec.AppendBytes(b, c.Pact)
 	b = codec.AppendFixed64(b, uint64(c.Epoch))
-	b = AppendOpID(b, c.After)
+	b = appendOpID(b, c.After)
 	for i := range c.Ops {
 		b = appendOp(b, &c.Ops[i])
 	}
@@ -97,7 +97,7 @@ func readPublish(r *codec.Reader) (*Publish, error) {
 		Agent: crdt.AgentName(r.String(crdt.NameBytesMax)),
 		Pact:  crdt.Pact(r.String(crdt.NameBytesMax + 1)),
 		Epoch: crdt.Epoch(r.Fixed64()),
-		After: ReadOpID(r),
+		After: readOpID(r),
 	}
 	const opBytesMin = 64 // bounds what a hostile length may make us allocate
 	c.Ops = make([]crdt.Op, 0, r.Len()/opBytesMin)
@@ -145,7 +145,7 @@ func (c *Publish) Split(bytesMax int) []*Publish {
 func (c *Audit) appendBody(b []byte) []byte {
 	b = codec.AppendUvarint(b, c.Index)
 	for i := range c.Pacts {
-		b = c.Pacts[i].Append(b)
+		b = c.Pacts[i].append(b)
 	}
 	return b
 }
@@ -153,13 +153,13 @@ func (c *Audit) appendBody(b []byte) []byte {
 func readAudit(r *codec.Reader) *Audit {
 	c := &Audit{Index: r.Uvarint(uint64Max)}
 	for r.Ok() && r.Len() > 0 {
-		c.Pacts = append(c.Pacts, ReadPactDigest(r))
+		c.Pacts = append(c.Pacts, readPactDigest(r))
 	}
 	return c
 }
 
-// Append appends d; ReadPactDigest reads it.
-func (d *PactDigest) Append(b []byte) []byte {
+// append appends d; readPactDigest reads it.
+func (d *PactDigest) append(b []byte) []byte {
 	b = codec.AppendBytes(b, d.Pact)
 	b = codec.AppendUvarint(b, uint64(d.Version))
 	b = codec.AppendUvarint(b, uint64(d.Head))
@@ -170,8 +170,8 @@ func (d *PactDigest) Append(b []byte) []byte {
 	return codec.AppendFixed64(b, d.Authors.Refused)
 }
 
-// ReadPactDigest reads what Append wrote.
-func ReadPactDigest(r *codec.Reader) PactDigest {
+// readPactDigest reads what append wrote.
+func readPactDigest(r *codec.Reader) PactDigest {
 	d := PactDigest{
 		Pact:    crdt.Pact(r.String(crdt.NameBytesMax + 1)),
 		Version: uint32(r.Uvarint(1<<32 - 1)),
@@ -184,26 +184,26 @@ func ReadPactDigest(r *codec.Reader) PactDigest {
 	return d
 }
 
-// AppendOpID appends id; ReadOpID reads it.
-func AppendOpID(b []byte, id crdt.OpID) []byte {
-	b = AppendAuthor(b, id.Author)
+// appendOpID appends id; readOpID reads it.
+func appendOpID(b []byte, id crdt.OpID) []byte {
+	b = appendAuthor(b, id.Author)
 	return codec.AppendUvarint(b, uint64(id.Seq))
 }
 
-// ReadOpID reads what AppendOpID wrote.
-func ReadOpID(r *codec.Reader) crdt.OpID {
-	return crdt.OpID{Author: ReadAuthor(r), Seq: crdt.Seq(r.Uvarint(uint64Max))}
+// readOpID reads what appendOpID wrote.
+func readOpID(r *codec.Reader) crdt.OpID {
+	return crdt.OpID{Author: readAuthor(r), Seq: crdt.Seq(r.Uvarint(uint64Max))}
 }
 
-// AppendAuthor appends a; ReadAuthor reads it.
-func AppendAuthor(b []byte, a crdt.Author) []byte {
+// appendAuthor appends a; readAuthor reads it.
+func appendAuthor(b []byte, a crdt.Author) []byte {
 	b = codec.AppendBytes(b, a.Site)
 	b = codec.AppendBytes(b, a.Agent)
 	return codec.AppendUvarint(b, a.Incarnation)
 }
 
-// ReadAuthor reads what AppendAuthor wrote.
-func ReadAuthor(r *codec.Reader) crdt.Author {
+// readAuthor reads what appendAuthor wrote.
+func readAuthor(r *codec.Reader) crdt.Author {
 	return crdt.Author{
 		Site:        crdt.Site(r.String(crdt.NameBytesMax)),
 		Agent:       crdt.AgentName(r.String(crdt.NameBytesMax)),

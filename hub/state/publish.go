@@ -52,13 +52,16 @@ func (m *Machine) op(p *pactState, c *command.Publish, op *crdt.Op, before crdt.
 	if op.Author.Site != c.Site || op.Author.Agent != c.Agent {
 		return OpResult{Outcome: OutcomeRefused, Reason: ReasonForged}
 	}
-	if op.Seq == 0 || op.Author.Incarnation == 0 {
-		return OpResult{Outcome: OutcomeRefused, Reason: ReasonMalformed}
-	}
 	a := p.authors[op.Author]
 	var seen crdt.Seq
-	if a != nil {
+	switch {
+	case a != nil:
 		seen = a.seen
+	case op.Author.Validate() != nil:
+		return OpResult{Outcome: OutcomeRefused, Reason: ReasonMalformed} // and no memory of such a name
+	}
+	if op.Seq == 0 {
+		return OpResult{Outcome: OutcomeRefused, Reason: ReasonMalformed}
 	}
 	switch {
 	case op.Seq <= seen:

@@ -2,7 +2,6 @@ package store
 
 import (
 	"bytes"
-	"crypto/sha256"
 	"errors"
 	"fmt"
 
@@ -10,6 +9,7 @@ import (
 	"github.com/entente-sync/entente/hub/codec"
 	"github.com/entente-sync/entente/hub/command"
 	"github.com/entente-sync/entente/hub/state"
+	"github.com/entente-sync/entente/proto/wire"
 )
 
 // Kinds of rows: the first byte of a key, and the kind of a snapshot's record.
@@ -18,12 +18,6 @@ const (
 	kindPact     = 'p'
 	kindAuthor   = 'a'
 	kindRegister = 'r'
-)
-
-const (
-	nameMax   = crdt.NameBytesMax + 1
-	reasonMax = 64
-	uint64Max = 1<<64 - 1
 )
 
 func pactKey(name crdt.Pact) []byte { return append([]byte{kindPact}, name...) }
@@ -47,130 +41,90 @@ func registerKey(k *crdt.Key) []byte {
 }
 
 func appendPact(b []byte, row *state.PactRow) []byte {
-	b = codec.AppendBytes(b, row.Pact)
-	b = codec.AppendUvarint(b, uint64(len(row.Lineage)))
-	for _, f := range row.Lineage {
-		b = codec.AppendFixed64(b, uint64(f.Child))
-		b = codec.AppendFixed64(b, uint64(f.Parent))
-		b = codec.AppendUvarint(b, uint64(f.At))
-	}
-	return append(b, row.Document...)
+	return wire.AppendPact(b, (*wire.StoredPact)(row))
 }
 
-// readPact copies what it keeps of b; so do the other readers.
 func readPact(b []byte) (state.PactRow, error) {
-	r := codec.NewReader(b)
-	row := state.PactRow{Pact: crdt.Pact(r.String(nameMax))}
-	for range r.Uvarint(uint64(r.Len())) {
-		row.Lineage = append(row.Lineage, crdt.Fork{
-			Child: crdt.Epoch(r.Fixed64()), Parent: crdt.Epoch(r.Fixed64()), At: crdt.Offset(r.Uvarint(uint64Max)),
-		})
-	}
-	row.Document = bytes.Clone(r.Take(r.Len()))
-	return row, done(r, "pact")
+	row, err := wire.ReadPact(b)
+	return state.PactRow(row), typed(err)
 }
 
 func appendAuthor(b []byte, row *state.AuthorRow) []byte {
-	b = codec.AppendBytes(b, row.Pact)
-	b = command.AppendAuthor(b, row.State.Author)
-	b = codec.AppendUvarint(b, uint64(row.State.Seen))
-	b = codec.AppendUvarint(b, uint64(row.State.Applied))
-	for _, run := range row.Refused {
-		b = codec.AppendUvarint(b, uint64(run.From))
-		b = codec.AppendUvarint(b, uint64(run.To-run.From))
-		b = codec.AppendBytes(b, run.Reason)
+	a := &wire.StoredAuthor{Pact: row.Pact, State: wire.AuthorState(row.State)}
+	for _, r := range row.Refused {
+		a.Refused = append(a.Refused, wire.RefusedRun{From: r.From, To: r.To, Reason: wire.Reason(r.Reason)})
 	}
-	return b
+	return wire.AppendAuthor(b, a)
 }
 
 func readAuthor(b []byte) (state.AuthorRow, error) {
-	r := codec.NewReader(b)
-	row := state.AuthorRow{Pact: crdt.Pact(r.String(nameMax))}
-	row.State.Author = command.ReadAuthor(r)
-	row.State.Seen = crdt.Seq(r.Uvarint(uint64Max))
-	row.State.Applied = crdt.Seq(r.Uvarint(uint64(row.State.Seen)))
-	for r.Ok() && r.Len() > 0 {
-		run := state.RefusedRun{From: crdt.Seq(r.Uvarint(uint64(row.State.Seen)))}
-		run.To = run.From + crdt.Seq(r.Uvarint(uint64(row.State.Seen-run.From)))
-		run.Reason = state.Reason(r.String(reasonMax))
-		row.Refused = append(row.Refused, run)
+	a, err := wire.ReadAuthor(b)
+	row := state.AuthorRow{Pact: a.Pact, State: state.AuthorState(a.State)}
+	for _, r := range a.Refused {
+		row.Refused = append(row.Refused, state.RefusedRun{From: r.From, To: r.To, Reason: state.Reason(r.Reason)})
 	}
-	return row, done(r, "author")
+	return row, typed(err)
 }
 
 func appendRegister(b []byte, s *state.Stored) []byte {
-	b = codec.AppendUvarint(b, uint64(s.Offset))
-	b = codec.AppendFixed64(b, uint64(s.Register.Birth.Epoch))
-	b = codec.AppendUvarint(b, uint64(s.Register.Birth.Offset))
-	return s.Register.Op.AppendCanonical(b)
+	return wire.AppendRegister(b, (*wire.StoredRegister)(s))
 }
 
 func readRegister(b []byte, names *interner) (*state.Stored, error) {
-	r := codec.NewReader(b)
-	s := &state.Stored{Offset: crdt.Offset(r.Uvarint(uint64Max))}
-	s.Register.Birth.Epoch = crdt.Epoch(r.Fixed64())
-	s.Register.Birth.Offset = crdt.Offset(r.Uvarint(uint64Max))
-	raw := r.Take(r.Len())
-	if err := done(r, "register"); err != nil {
-		return nil, err
+	stored, err := wire.ReadRegister(b)
+	if err != nil {
+		return nil, typed(err)
 	}
-	op, err := crdt.DecodeOp(raw)
-	switch {
-	case errors.Is(err, crdt.ErrNewer):
-		return nil, fmt.Errorf("%w: %w", ErrNewer, err)
-	case err != nil:
-		return nil, fmt.Errorf("%w: %w", ErrDamaged, err)
-	}
-	op.Value = bytes.Clone(op.Value)
-	names.share(&op)
-	s.Register.Op, s.Register.Digest = op, sha256.Sum256(raw)
-	return s, nil
+	op := &stored.Register.Op
+	op.Value = bytes.Clone(op.Value) // it aliases the whole op
+	names.share(op)
+	return (*state.Stored)(&stored), nil
 }
 
 func appendMeta(b []byte, m *state.Meta) []byte {
-	b = codec.AppendUvarint(b, m.Index)
-	b = append(b, m.Hub[:]...)
-	b = codec.AppendFixed64(b, uint64(m.Epoch))
-	b = appendDigests(b, m.Pacts)
-	b = codec.AppendUvarint(b, m.AuditIndex)
-	return appendDigests(b, m.AuditPacts)
+	return wire.AppendMeta(b, &wire.StateMeta{
+		Index: m.Index, Hub: m.Hub, Epoch: m.Epoch, Pacts: digestsOut(m.Pacts),
+		AuditIndex: m.AuditIndex, AuditPacts: digestsOut(m.AuditPacts),
+	})
 }
 
 func readMeta(b []byte) (state.Meta, error) {
-	r := codec.NewReader(b)
-	m := state.Meta{Index: r.Uvarint(uint64Max)}
-	copy(m.Hub[:], r.Take(len(m.Hub)))
-	m.Epoch = crdt.Epoch(r.Fixed64())
-	m.Pacts = readDigests(r)
-	m.AuditIndex = r.Uvarint(uint64Max)
-	m.AuditPacts = readDigests(r)
-	return m, done(r, "meta")
+	m, err := wire.ReadMeta(b)
+	return state.Meta{
+		Index: m.Index, Hub: m.Hub, Epoch: m.Epoch, Pacts: digestsIn(m.Pacts),
+		AuditIndex: m.AuditIndex, AuditPacts: digestsIn(m.AuditPacts),
+	}, typed(err)
 }
 
-func appendDigests(b []byte, list []command.PactDigest) []byte {
-	b = codec.AppendUvarint(b, uint64(len(list)))
-	for i := range list {
-		b = list[i].Append(b)
+func digestsOut(in []command.PactDigest) (out []wire.PactDigest) {
+	for _, d := range in {
+		out = append(out, wire.PactDigest{
+			Pact: d.Pact, Version: d.Version, Head: d.Head, Registers: d.Registers,
+			Authors: d.Authors.Count, AuthorsSeen: d.Authors.Seen, AuthorsRefused: d.Authors.Refused,
+		})
 	}
-	return b
+	return out
 }
 
-func readDigests(r *codec.Reader) []command.PactDigest {
-	var list []command.PactDigest
-	for range r.Uvarint(uint64(r.Len())) {
-		if !r.Ok() {
-			break
-		}
-		list = append(list, command.ReadPactDigest(r))
+func digestsIn(in []wire.PactDigest) (out []command.PactDigest) {
+	for _, d := range in {
+		out = append(out, command.PactDigest{
+			Pact: d.Pact, Version: d.Version, Head: d.Head, Registers: d.Registers,
+			Authors: command.AuthorSum{Count: d.Authors, Seen: d.AuthorsSeen, Refused: d.AuthorsRefused},
+		})
 	}
-	return list
+	return out
 }
 
-func done(r *codec.Reader, what string) error {
-	if !r.Done() {
-		return fmt.Errorf("%w: malformed %s row", ErrDamaged, what)
+// typed tells damage from a newer format.
+func typed(err error) error {
+	switch {
+	case err == nil:
+		return nil
+	case errors.Is(err, crdt.ErrNewer):
+		return fmt.Errorf("%w: %w", ErrNewer, err)
 	}
-	return nil
+	return fmt.Errorf("%w: %w", ErrDamaged, err)
 }
 
 // interner keeps one copy of each name while many ops are read.

@@ -12,6 +12,7 @@ import (
 
 	"github.com/entente-sync/entente/hub/codec"
 	"github.com/entente-sync/entente/hub/state"
+	"github.com/entente-sync/entente/proto/wire"
 )
 
 // SnapshotFormat is the version byte of a snapshot, which may change apart from
@@ -41,8 +42,8 @@ func WriteSnapshot(w io.Writer, img *state.Image) error {
 	for _, s := range img.Registers {
 		out.record(kindRegister, func(b []byte) []byte { return appendRegister(b, s) })
 	}
-	count, sum := out.count, out.sum.Sum(nil)
-	out.record(kindTrailer, func(b []byte) []byte { return append(codec.AppendFixed64(b, count), sum...) })
+	end := wire.SnapshotTrailer{Records: out.count, SHA256: [sha256.Size]byte(out.sum.Sum(nil))}
+	out.record(kindTrailer, func(b []byte) []byte { return wire.AppendTrailer(b, &end) })
 	if out.err == nil {
 		out.err = buf.Flush()
 	}
@@ -160,9 +161,11 @@ func (in *recordReader) record() (kind byte, value []byte, err error) {
 
 // trailer checks the end.
 func (in *recordReader) trailer(value []byte) error {
-	r := codec.NewReader(value)
-	count, sum := r.Fixed64(), r.Take(sha256.Size)
-	if !r.Done() || count != in.count || !bytes.Equal(sum, in.sum.Sum(nil)) {
+	end, err := wire.ReadTrailer(value)
+	if err != nil {
+		return typed(err)
+	}
+	if end.Records != in.count || !bytes.Equal(end.SHA256[:], in.sum.Sum(nil)) {
 		return fmt.Errorf("%w: the trailer does not match %d records", ErrDamaged, in.count)
 	}
 	if _, err := in.r.ReadByte(); !errors.Is(err, io.EOF) {
