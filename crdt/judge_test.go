@@ -90,7 +90,7 @@ func TestOffsetOfLosingOpIsNoBirth(t *testing.T) {
 	// The user edits on, still looking at "mine"; "theirs" was never shown.
 	next := on(pending(mine), crdttest.Op(30, "globex", 2, "mine, again"))
 	wrong := next
-	wrong.Base.Birth = crdt.Position{Epoch: l.Epoch, Offset: lost.At}
+	wrong.Base.Birth = lost.At
 	if r := pending(wrong); !crdt.Saw(&r.Op, &l.Current, l.Lineage) {
 		t.Error("the example lost its point: the loser's offset covers nothing")
 	}

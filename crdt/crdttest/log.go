@@ -23,7 +23,7 @@ type Log struct {
 // Answer is what an op's author hears.
 type Answer struct {
 	Verdict crdt.Verdict
-	At      crdt.Offset // the feed has passed the op once it has passed this
+	At      crdt.Position // the feed has passed the op once it has passed this
 }
 
 // NewLog returns an empty log in epoch 1 under crdt.Judge.
@@ -65,13 +65,21 @@ func (l *Log) Apply(op crdt.Op) Answer {
 	return l.answer(op, verdict)
 }
 
+// Rebuild begins a new epoch as a full copy of this one. Offsets go on from a
+// lower number, as they may: they mean nothing across epochs.
+func (l *Log) Rebuild() {
+	child := l.Epoch*31 + 7
+	l.Lineage = append(l.Lineage, crdt.Fork{Child: child, Parent: l.Epoch, At: l.Head})
+	l.Epoch, l.Head = child, l.Head/2
+}
+
 func (l *Log) record(loser crdt.Register) {
 	l.Head++
 	l.Open[loser.Op.ID()] = loser
 }
 
 func (l *Log) answer(op crdt.Op, v crdt.Verdict) Answer {
-	a := Answer{Verdict: v, At: l.Head}
+	a := Answer{Verdict: v, At: crdt.Position{Epoch: l.Epoch, Offset: l.Head}}
 	l.answers[op.ID()] = a
 	return a
 }

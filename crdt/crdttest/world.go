@@ -17,7 +17,8 @@ import (
 // An agent serves one or two systems. Each system shows a version, until the
 // agent applies a newer one; its user edits what it shows. Agents publish their
 // outboxes in order and read the newest version whenever they are chosen, so
-// they are late, or long offline, as chance will have it. Clocks are skewed.
+// they are late, or long offline, as chance will have it. Clocks are skewed, agents
+// are killed, acks get lost, and the log is rebuilt in a new epoch.
 type World struct {
 	Log    *Log
 	choose func(n int) int // 0..n-1
@@ -26,9 +27,10 @@ type World struct {
 	sent   []crdt.OpID
 	now    int64
 
-	// Reorder lets outboxes be published in any order: the rule must still lose
-	// nothing, but may record what is no conflict.
-	Reorder bool
+	// Rough lets outboxes be published in any order and ops be refused for good,
+	// their successors not re-based. The rule must still lose nothing, but may
+	// record what is no conflict.
+	Rough bool
 	// LoserOffsets makes agents take the offset of a losing op for a birth. It is
 	// a known mistake, here to show that the world finds it.
 	LoserOffsets bool
@@ -38,7 +40,7 @@ type agent struct {
 	author  crdt.Author
 	seq     crdt.Seq
 	feed    crdt.Register // the newest version read
-	cursor  crdt.Offset
+	cursor  crdt.Position
 	outbox  []*pending
 	systems []*system
 }
@@ -46,7 +48,7 @@ type agent struct {
 type pending struct {
 	version crdt.Register
 	sent    bool
-	at      crdt.Offset
+	at      crdt.Position
 }
 
 type system struct {
@@ -95,18 +97,20 @@ func (w *World) step() error {
 	w.now += int64(w.choose(3))
 	a := w.agents[w.choose(len(w.agents))]
 	s := a.systems[w.choose(len(a.systems))]
-	switch w.choose(9) {
-	case 0, 1:
+	switch w.choose(20) {
+	case 0, 1, 2, 3:
 		return w.edit(a, s)
-	case 2, 3, 4:
+	case 4, 5, 6, 7, 8, 9:
 		return w.publish(a)
-	case 5:
+	case 10, 11, 12:
 		w.read(a)
-	case 6, 7:
+	case 13, 14, 15, 16:
 		s.shown = a.wanted()
-	case 8: // killed: a new incarnation inherits the outbox
+	case 17, 18: // killed: a new incarnation inherits the outbox
 		a.author.Incarnation++
 		a.seq = 0
+	case 19:
+		w.Log.Rebuild()
 	}
 	return nil
 }
@@ -159,8 +163,12 @@ func (w *World) publish(a *agent) error {
 		return nil
 	}
 	p := unsent[0]
-	if w.Reorder {
+	if w.Rough {
 		p = unsent[w.choose(len(unsent))]
+	}
+	if w.Rough && w.choose(10) == 0 { // refused; the system shows it until the next write
+		a.outbox = slices.DeleteFunc(a.outbox, func(q *pending) bool { return q == p })
+		return nil
 	}
 	before := w.Log.Current
 	open := slices.Collect(maps.Keys(w.Log.Open))
@@ -175,7 +183,7 @@ func (w *World) publish(a *agent) error {
 
 // mistake gives a losing op the offset of its conflict record for a birth.
 func (w *World) mistake(a *agent, p *pending) {
-	p.version.Birth = crdt.Position{Epoch: w.Log.Epoch, Offset: p.at}
+	p.version.Birth = p.at
 	for _, s := range a.systems {
 		if s.shown.Digest == p.version.Digest {
 			s.shown.Birth = p.version.Birth
@@ -186,8 +194,9 @@ func (w *World) mistake(a *agent, p *pending) {
 // read takes the newest version from the feed; an op leaves the outbox only when
 // the cursor has passed it.
 func (w *World) read(a *agent) {
-	a.feed, a.cursor = w.Log.Current, w.Log.Head
-	a.outbox = slices.DeleteFunc(a.outbox, func(p *pending) bool { return p.sent && p.at <= a.cursor })
+	a.feed = w.Log.Current
+	a.cursor = crdt.Position{Epoch: w.Log.Epoch, Offset: w.Log.Head}
+	a.outbox = slices.DeleteFunc(a.outbox, func(p *pending) bool { return p.sent && w.Log.Lineage.Covers(a.cursor, p.at) })
 }
 
 // wanted is what an agent's systems should show: the join of what it read and of
@@ -215,7 +224,7 @@ func (w *World) check(before *crdt.Register, open []crdt.OpID, op *crdt.Register
 			return fmt.Errorf("%s was dropped as old, and nothing that is kept had seen it", id)
 		}
 	case crdt.VerdictWon, crdt.VerdictLost:
-		if !w.Reorder && (sawCur || w.seen[cur][id]) {
+		if !w.Rough && (sawCur || w.seen[cur][id]) {
 			return fmt.Errorf("%s and %s are no conflict", id, cur)
 		}
 	case crdt.VerdictMalformed, crdt.VerdictSame:

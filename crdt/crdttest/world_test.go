@@ -23,10 +23,10 @@ func TestNoEditIsLostInSilence(t *testing.T) {
 	})
 }
 
-func TestNoEditIsLostWhenPublishesOvertake(t *testing.T) {
+func TestNoEditIsLostWhenOpsOvertakeAndAreRefused(t *testing.T) {
 	rapid.Check(t, func(t *rapid.T) {
 		w := crdttest.NewWorld(chance(t))
-		w.Reorder = true
+		w.Rough = true
 		if err := w.Run(80); err != nil {
 			t.Fatal(err)
 		}
@@ -37,7 +37,7 @@ func TestNoEditIsLostWhenPublishesOvertake(t *testing.T) {
 func TestLongHistories(t *testing.T) {
 	for seed := range uint64(300) {
 		w := crdttest.NewWorld(rand.New(rand.NewPCG(seed, 1)).IntN)
-		w.Reorder = seed%3 == 0
+		w.Rough = seed%3 == 0
 		if err := w.Run(400); err != nil {
 			t.Fatalf("seed %d: %v", seed, err)
 		}
@@ -80,6 +80,13 @@ func TestWorldFindsEveryMistake(t *testing.T) {
 					off.Op.Base.Birth.Offset += 2
 				}
 				return crdt.Judge(cur, &off, l, preds)
+			}
+		},
+		"offsets compare across epochs": func(w *crdttest.World) {
+			w.Log.Judge = func(cur, op *crdt.Register, l crdt.Lineage, preds []crdt.OpID) crdt.Verdict {
+				c, o := *cur, *op
+				c.Birth.Epoch, o.Op.Base.Birth.Epoch = min(c.Birth.Epoch, 1), min(o.Op.Base.Birth.Epoch, 1)
+				return crdt.Judge(&c, &o, l, preds)
 			}
 		},
 		"the pred is not looked at": func(w *crdttest.World) {
