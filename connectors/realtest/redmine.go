@@ -111,11 +111,12 @@ func (s *RedmineServer) server(port int) (*exec.Cmd, error) {
 	return cmd, nil
 }
 
-// NewProject makes another project with both members, for a test that needs an
-// empty one, and returns its identifier.
+// NewProject makes another project with the same members and key field, for a
+// test that needs an empty one.
 func (s *RedmineServer) NewProject(ctx context.Context, identifier string) error {
 	err := s.api.call(ctx, s.Admin, http.MethodPost, "/projects.json", nil, map[string]any{"project": map[string]any{
 		"name": identifier, "identifier": identifier, "is_public": false, "tracker_ids": []int{1, 2, 3},
+		"issue_custom_field_ids": []int{1}, // the key field is the first
 	}}, nil)
 	if err != nil {
 		return err

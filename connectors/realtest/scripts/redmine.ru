@@ -26,16 +26,16 @@ plan['people'].each do |p|
   Token.create!(:user => user, :action => 'api').update_column(:value, p['token'])
 end
 
-IssueCustomField.create!(
+key = IssueCustomField.create!(
   :name => plan['key_field'], :field_format => 'string', :is_filter => true, :searchable => true,
-  :is_for_all => true, :visible => true, :trackers => Tracker.all
+  :is_for_all => false, :visible => true, :trackers => Tracker.all
 )
 IssueCustomField.create!(
   :name => 'Region', :field_format => 'list', :possible_values => %w[north south], :is_filter => true,
   :is_for_all => true, :visible => true, :trackers => Tracker.all
 )
 
-project = Project.create!(:name => 'Sync', :identifier => plan['project'], :trackers => Tracker.all, :is_public => false)
+project = Project.create!(:name => 'Sync', :identifier => plan['project'], :trackers => Tracker.all, :issue_custom_fields => [key], :is_public => false)
 plan['people'].reject { |p| p['admin'] }.each do |p|
   Member.create!(:project => project, :principal => User.find_by!(:login => p['login']), :roles => [role])
 end
