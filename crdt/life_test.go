@@ -101,7 +101,7 @@ func TestDeleteBuriesOnlyWhatItSaw(t *testing.T) {
 	if live := (crdt.Life{}); live.Unseen(slices.Values(record), nil) != nil {
 		t.Error("a live record buries something")
 	}
-	if len(slices.Collect(slices.Values(del.Unseen(slices.Values(record), crdt.Lineage{{Child: 2, Parent: 1, At: 9}})))) != 3 {
+	if len(del.Unseen(slices.Values(record), crdt.Lineage{{Child: 2, Parent: 1, At: 9}})) != 3 {
 		t.Error("a lineage without part in it changes the answer")
 	}
 }
