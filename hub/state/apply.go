@@ -24,30 +24,33 @@ func (m *Machine) Apply(index uint64, e command.Entry) Result {
 	m.index = index
 	res := Result{Commands: make([]CommandResult, len(e.Commands))}
 	for i, c := range e.Commands {
-		var touched crdt.Pact
-		res.Commands[i], touched = m.command(c, &e)
-		if at, seen := slices.BinarySearch(res.Advanced, touched); touched != "" && !seen {
-			res.Advanced = slices.Insert(res.Advanced, at, touched)
-		}
+		res.Commands[i] = m.command(c, &e, &res)
 	}
+	slices.Sort(res.Advanced)
+	res.Advanced = slices.Compact(res.Advanced)
 	return res
 }
 
-// command returns the pact whose head or document it changed, if any.
-func (m *Machine) command(c command.Command, e *command.Entry) (CommandResult, crdt.Pact) {
+func (m *Machine) command(c command.Command, e *command.Entry, res *Result) CommandResult {
 	switch c := c.(type) {
 	case *command.Found:
-		return CommandResult{Reason: m.found(c)}, ""
+		return CommandResult{Reason: m.found(c)}
 	case *command.Fork:
-		return CommandResult{Reason: m.fork(c)}, ""
+		return CommandResult{Reason: m.fork(c, res)}
 	case *command.PutPact:
-		return m.putPact(c)
+		return m.putPact(c, res)
 	case *command.Publish:
-		return m.publish(c, e)
+		return m.publish(c, e, res)
 	case *command.Audit:
-		return m.audit(c), ""
+		return m.audit(c)
 	}
-	return CommandResult{Reason: ReasonUnfounded}, "" // unreachable: the codec knows no other
+	return CommandResult{Reason: ReasonUnfounded} // unreachable: the codec knows no other
+}
+
+// advance notes that the pact's row changes, and that its readers should look.
+func (m *Machine) advance(name crdt.Pact, res *Result) {
+	m.dirty.pact(name)
+	res.Advanced = append(res.Advanced, name)
 }
 
 func (m *Machine) found(c *command.Found) Reason {
@@ -62,7 +65,7 @@ func (m *Machine) found(c *command.Found) Reason {
 }
 
 // fork gives every feed a new epoch that continues the old one at its head.
-func (m *Machine) fork(c *command.Fork) Reason {
+func (m *Machine) fork(c *command.Fork, res *Result) Reason {
 	switch {
 	case m.hub.IsZero():
 		return ReasonUnfounded
@@ -73,37 +76,37 @@ func (m *Machine) fork(c *command.Fork) Reason {
 	}
 	for name, p := range m.pacts {
 		p.lineage = append(slices.Clip(p.lineage), crdt.Fork{Child: c.Child, Parent: c.Parent, At: p.head})
-		m.dirty.pact(name)
+		m.advance(name, res)
 	}
 	m.epoch = c.Child
 	return ""
 }
 
-func (m *Machine) putPact(c *command.PutPact) (CommandResult, crdt.Pact) {
+func (m *Machine) putPact(c *command.PutPact, res *Result) CommandResult {
 	next, err := pact.Decode(c.Document)
 	switch {
 	case m.hub.IsZero():
-		return CommandResult{Reason: ReasonUnfounded}, ""
+		return CommandResult{Reason: ReasonUnfounded}
 	case errors.Is(err, pact.ErrNewer):
-		return CommandResult{Reason: ReasonPactNewer}, ""
+		return CommandResult{Reason: ReasonPactNewer}
 	case err != nil:
-		return CommandResult{Reason: ReasonPactInvalid}, ""
+		return CommandResult{Reason: ReasonPactInvalid}
 	}
 	p, known := m.pacts[next.Name]
 	switch {
 	case !known && len(m.pacts) >= PactsMax:
-		return CommandResult{Reason: ReasonPacts}, ""
+		return CommandResult{Reason: ReasonPacts}
 	case !known: // at any version: a hub that is rebuilt takes what its members hold
 		p = newPactState()
 		m.pacts[next.Name] = p
 	case bytes.Equal(p.document, c.Document):
-		return CommandResult{Version: next.Version}, ""
+		return CommandResult{Version: next.Version}
 	case next.Version != p.agreed.Version+1:
-		return CommandResult{Reason: ReasonPactVersion, Version: p.agreed.Version}, ""
+		return CommandResult{Reason: ReasonPactVersion, Version: p.agreed.Version}
 	}
 	p.agreed, p.document = next, bytes.Clone(c.Document)
-	m.dirty.pact(next.Name)
-	return CommandResult{Version: next.Version}, next.Name
+	m.advance(next.Name, res)
+	return CommandResult{Version: next.Version}
 }
 
 // audit compares what was remembered at the audit before with what the leader

@@ -9,26 +9,25 @@ import (
 // crdt.LostField makes.
 const fieldBytesMax = crdt.FieldBytesMax - len("~lost/") - len("/") - 32
 
-func (m *Machine) publish(c *command.Publish, e *command.Entry) (CommandResult, crdt.Pact) {
-	res := CommandResult{Ops: make([]OpResult, len(c.Ops))}
+func (m *Machine) publish(c *command.Publish, e *command.Entry, res *Result) CommandResult {
+	out := CommandResult{Ops: make([]OpResult, len(c.Ops))}
 	p, reason := m.admit(c)
 	if reason != "" {
-		for i := range res.Ops {
-			res.Ops[i] = OpResult{Outcome: OutcomeRetry, Reason: reason}
+		for i := range out.Ops {
+			out.Ops[i] = OpResult{Outcome: OutcomeRetry, Reason: reason}
 		}
-		res.Reason = reason
-		return res, ""
+		out.Reason = reason
+		return out
 	}
 	head, before := p.head, c.After
 	for i := range c.Ops {
-		res.Ops[i] = m.op(p, c, &c.Ops[i], before, e)
+		out.Ops[i] = m.op(p, c, &c.Ops[i], before, e)
 		before = c.Ops[i].ID()
 	}
-	if p.head == head {
-		return res, ""
+	if p.head != head {
+		m.advance(p.agreed.Name, res)
 	}
-	m.dirty.pact(c.Pact)
-	return res, c.Pact
+	return out
 }
 
 // admit finds the pact of a batch, or says why none of the batch is taken.
@@ -73,7 +72,7 @@ func (m *Machine) op(p *pactState, c *command.Publish, op *crdt.Op, before crdt.
 		a = &author{name: op.Author}
 		p.authors[a.name] = a
 	}
-	m.dirty.author(authorKey{c.Pact, a.name})
+	m.dirty.author(authorKey{p.agreed.Name, a.name})
 	p.sumSeen++
 	reason := p.check(c, op, e)
 	var offset crdt.Offset

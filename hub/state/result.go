@@ -77,6 +77,6 @@ type Result struct {
 	// and nothing else is set.
 	Skipped  bool
 	Commands []CommandResult // one for each command, in order
-	// Advanced names the pacts whose head or document changed, sorted.
+	// Advanced names the pacts whose head, document or epoch changed, sorted.
 	Advanced []crdt.Pact
 }

@@ -1,0 +1,244 @@
+package state_test
+
+import (
+	"errors"
+	"reflect"
+	"slices"
+	"testing"
+
+	"github.com/entente-sync/entente/crdt"
+	"github.com/entente-sync/entente/hub/command"
+	"github.com/entente-sync/entente/hub/state"
+)
+
+func TestFounding(t *testing.T) {
+	l := &log{m: state.New()}
+	a := author("acme", 1)
+	early := l.apply(
+		&command.Publish{Site: "acme", Agent: "main", Pact: tickets, Ops: []crdt.Op{edit(a, 1, key(1, "title"), 0, "x")}},
+		&command.PutPact{Document: agreement(1).Encode()},
+		&command.Fork{Parent: 0, Child: 1},
+		&command.Found{},
+	)
+	for i, want := range []state.Reason{state.ReasonUnfounded, state.ReasonUnfounded, state.ReasonUnfounded, state.ReasonMalformed} {
+		if got := early.Commands[i].Reason; got != want {
+			t.Errorf("command %d before founding: %q, want %q", i, got, want)
+		}
+	}
+	if r := early.Commands[0].Ops[0]; r.Outcome != state.OutcomeRetry {
+		t.Errorf("an op before founding: %s", r.Outcome)
+	}
+	res := l.apply(&command.Found{Hub: hubID, Epoch: epochOne}, &command.Found{Hub: command.HubID{9}, Epoch: 9})
+	if res.Commands[0].Reason != "" || res.Commands[1].Reason != state.ReasonFounded {
+		t.Errorf("founded twice: %+v", res.Commands)
+	}
+	if hub, epoch := l.m.Hub(); hub != hubID || epoch != epochOne {
+		t.Errorf("hub %s epoch %s", hub, epoch)
+	}
+	res = l.apply(&command.Fork{Parent: 5, Child: 6}, &command.Fork{Parent: epochOne, Child: epochOne})
+	if res.Commands[0].Reason != state.ReasonEpoch || res.Commands[1].Reason != state.ReasonMalformed {
+		t.Errorf("forks: %+v", res.Commands)
+	}
+}
+
+func TestPacts(t *testing.T) {
+	l := newLog(t)
+	put := func(doc []byte) state.CommandResult { return l.apply(&command.PutPact{Document: doc}).Commands[0] }
+	for _, c := range []struct {
+		name string
+		doc  []byte
+		want state.CommandResult
+	}{
+		{"same again", agreement(1).Encode(), state.CommandResult{Version: 1}},
+		{"skips a version", agreement(3).Encode(), state.CommandResult{Version: 1, Reason: state.ReasonPactVersion}},
+		{"garbage", []byte{1, 2, 3}, state.CommandResult{Reason: state.ReasonPactInvalid}},
+		{"newer format", []byte{255}, state.CommandResult{Reason: state.ReasonPactNewer}},
+		{"next", agreement(2).Encode(), state.CommandResult{Version: 2}},
+		{"back", agreement(1).Encode(), state.CommandResult{Version: 2, Reason: state.ReasonPactVersion}},
+	} {
+		if got := put(c.doc); !reflect.DeepEqual(got, c.want) {
+			t.Errorf("%s: %+v, want %+v", c.name, got, c.want)
+		}
+	}
+	info, err := l.m.Pact(tickets)
+	if err != nil || info.Pact.Version != 2 || !slices.Equal(info.Document, agreement(2).Encode()) {
+		t.Errorf("in force: %+v %v", info, err)
+	}
+	if got := l.m.Pacts(); !slices.Equal(got, []crdt.Pact{tickets}) {
+		t.Errorf("pacts %v", got)
+	}
+	if _, err := l.m.Pact("other"); !errors.Is(err, state.ErrPactUnknown) {
+		t.Errorf("another pact: %v", err)
+	}
+	if _, err := l.m.Feed("other", crdt.Position{}, 1, 1); !errors.Is(err, state.ErrPactUnknown) {
+		t.Errorf("another pact's feed: %v", err)
+	}
+	if l.m.Get(crdt.Key{Pact: "other"}) != nil || l.m.Get(key(9, "title")) != nil {
+		t.Error("a register that nobody wrote")
+	}
+}
+
+func TestPactsAreBounded(t *testing.T) {
+	l := newLog(t)
+	var reason state.Reason
+	for i := range state.PactsMax {
+		p := agreement(1)
+		p.Name = crdt.Pact("p" + string(rune('a'+i%26)) + string(rune('a'+i/26%26)) + string(rune('a'+i/676)))
+		reason = l.apply(&command.PutPact{Document: p.Encode()}).Commands[0].Reason
+		if want := i == state.PactsMax-1; want != (reason == state.ReasonPacts) {
+			t.Fatalf("pact %d: %q", i+1, reason)
+		}
+	}
+	index, pacts := l.m.Digests()
+	e := command.Entry{Commands: []command.Command{&command.Audit{Index: index, Pacts: pacts}}}
+	if _, err := command.Decode(e.Encode()); err != nil {
+		t.Fatalf("an audit of every pact: %v", err)
+	}
+}
+
+// Audits compare equal index with equal index, and name what differs.
+func TestAudit(t *testing.T) {
+	leader, follower := newLog(t), newLog(t)
+	a := author("acme", 1)
+	both := func(c command.Command) (state.CommandResult, state.Result) {
+		lead := leader.apply(c)
+		return lead.Commands[0], follower.apply(c)
+	}
+	publish := func(seq crdt.Seq, text string) *command.Publish {
+		op := edit(a, seq, key(byte(seq), "title"), 0, text)
+		return &command.Publish{Site: "acme", Agent: "main", Pact: tickets, Epoch: epochOne, Ops: []crdt.Op{op}}
+	}
+	next := func() *command.Audit {
+		index, pacts := leader.m.LastAudit()
+		return &command.Audit{Index: index, Pacts: pacts}
+	}
+	both(publish(1, "x"))
+	if r, _ := both(next()); r.Compared || len(r.Diverged) > 0 {
+		t.Fatalf("the first audit compares: %+v", r)
+	}
+	both(publish(2, "x"))
+	if r, f := both(next()); !r.Compared || len(r.Diverged) > 0 || !f.Commands[0].Compared || len(f.Commands[0].Diverged) > 0 {
+		t.Fatalf("equal replicas: %+v %+v", r, f)
+	}
+	leader.apply(publish(3, "mine"))
+	follower.apply(publish(3, "rot"))
+	both(next()) // compares the point before, remembers this one
+	lead, f := both(next())
+	if len(lead.Diverged) > 0 || !slices.Equal(f.Commands[0].Diverged, []crdt.Pact{tickets}) {
+		t.Fatalf("diverged replicas: leader %+v, follower %+v", lead, f)
+	}
+	index, _ := leader.m.LastAudit()
+	r := follower.apply(&command.Audit{Index: index, Pacts: []command.PactDigest{{Pact: "alpha"}, {Pact: "zulu"}}}).Commands[0]
+	if !slices.Equal(r.Diverged, []crdt.Pact{"alpha", tickets, "zulu"}) {
+		t.Fatalf("pacts that one side has: %v", r.Diverged)
+	}
+	if r := follower.apply(&command.Audit{Index: 1}).Commands[0]; r.Compared {
+		t.Fatal("an audit of another index compares")
+	}
+}
+
+func TestSkipsAppliedEntries(t *testing.T) {
+	l := newLog(t)
+	before := l.m.Image()
+	if res := l.m.Apply(l.index, l.entries[0]); !res.Skipped || res.Commands != nil {
+		t.Fatalf("applied again: %+v", res)
+	}
+	if !reflect.DeepEqual(l.m.Image(), before) {
+		t.Fatal("a skipped entry changed the state")
+	}
+}
+
+func TestAdvanced(t *testing.T) {
+	l := newLog(t)
+	a := author("acme", 1)
+	p := &command.Publish{
+		Site: "acme", Agent: "main", Pact: tickets, Epoch: epochOne,
+		Ops: []crdt.Op{edit(a, 1, key(1, "title"), 0, "x")},
+	}
+	if got := l.apply(p, p).Advanced; !slices.Equal(got, []crdt.Pact{tickets}) {
+		t.Errorf("after a publish: %v", got)
+	}
+	if got := l.apply(p).Advanced; len(got) != 0 {
+		t.Errorf("after a duplicate: %v", got)
+	}
+	if got := l.apply(&command.Fork{Parent: epochOne, Child: 7}).Advanced; !slices.Equal(got, []crdt.Pact{tickets}) {
+		t.Errorf("after a fork: %v", got)
+	}
+}
+
+// A damaged image is refused and leaves the machine as it was.
+func TestRestoreRefuses(t *testing.T) {
+	l := newLog(t)
+	for i := range 5 {
+		l.publish(epochOne, crdt.OpID{}, edit(author("acme", uint64(i+1)), 1, key(1, "title"), int64(i), "x"))
+	}
+	for name, damage := range map[string]func(*state.Image){
+		"register missing": func(i *state.Image) { i.Registers = i.Registers[1:] },
+		"register twice":   func(i *state.Image) { i.Registers = append(i.Registers, i.Registers[0]) },
+		"register changed": func(i *state.Image) {
+			s := *i.Registers[0]
+			s.Register.Digest[3] ^= 1
+			i.Registers[0] = &s
+		},
+		"offset twice": func(i *state.Image) {
+			s := *i.Registers[1]
+			s.Offset = i.Registers[0].Offset
+			i.Registers[1] = &s
+		},
+		"author missing": func(i *state.Image) { i.Authors = i.Authors[1:] },
+		"author twice":   func(i *state.Image) { i.Authors = append(i.Authors, i.Authors[0]) },
+		"author stale":   func(i *state.Image) { i.Authors[0].State.Seen++ },
+		"pact missing":   func(i *state.Image) { i.Pacts = nil },
+		"pact unknown":   func(i *state.Image) { i.Meta.Pacts = nil },
+		"pact renamed":   func(i *state.Image) { i.Pacts[0].Pact = "other" },
+	} {
+		img := l.m.Image()
+		damage(img)
+		m := state.New()
+		if err := m.Restore(img); !errors.Is(err, state.ErrDamaged) {
+			t.Errorf("%s: %v, want ErrDamaged", name, err)
+		}
+		if m.Index() != 0 || len(m.Pacts()) != 0 {
+			t.Errorf("%s: the machine changed", name)
+		}
+	}
+}
+
+// FuzzApply: any entry that can be decoded is applied without a panic, twice
+// alike, and leaves a state that can be restored.
+func FuzzApply(f *testing.F) {
+	l := newLog(f)
+	a, b := author("acme", 1), author("globex", 1)
+	l.publish(epochOne, crdt.OpID{}, edit(a, 1, key(1, "title"), 1, "x"), edit(a, 2, key(1, "notes"), 2, "y"))
+	l.publish(epochOne, crdt.OpID{}, edit(b, 1, key(1, "title"), 3, "z"))
+	del := edit(b, 2, key(1, crdt.FieldLife), 4, "")
+	del.Value = crdt.Life{Deleted: true}.Envelope()
+	l.publish(epochOne, crdt.OpID{}, del)
+	l.apply(&command.Audit{}, &command.Fork{Parent: epochOne, Child: 2})
+	start := l.m.Image()
+	for _, e := range l.entries {
+		raw := e.Encode()
+		f.Add(raw[:len(raw)-4])
+	}
+	f.Fuzz(func(t *testing.T, body []byte) {
+		e, err := command.Decode(sealed(body))
+		if err != nil {
+			return
+		}
+		var images [2]*state.Image
+		for i := range images {
+			m := state.New()
+			if err := m.Restore(start); err != nil {
+				t.Fatal(err)
+			}
+			m.Apply(start.Meta.Index+1, e)
+			images[i] = m.Image()
+		}
+		if !reflect.DeepEqual(images[0], images[1]) {
+			t.Fatal("two machines differ")
+		}
+		if err := state.New().Restore(images[0]); err != nil {
+			t.Fatal(err)
+		}
+	})
+}
