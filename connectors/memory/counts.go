@@ -6,10 +6,11 @@ import (
 	"github.com/entente-sync/entente/connectors"
 )
 
-// Counts are what connectors did to a system, to prove that there was no echo
-// and no duplicate. Users' doings and refused writes are not in it.
+// Counts are what connectors of the system's account wrote, to prove that there
+// was no echo and no duplicate. Users, other accounts and refused writes are not
+// in it.
 type Counts struct {
-	Calls   map[Call]int // every call, failed ones too
+	Calls   map[Call]int // every call of any connector, failed ones too
 	Kinds   map[connectors.WriteKind]int
 	Records map[connectors.Key]map[connectors.WriteKind]int
 	Fields  map[connectors.Key]map[string]int // writes that named the field
@@ -39,7 +40,7 @@ func (c *Counts) addField(key connectors.Key, field string) {
 	c.Fields[key][field]++
 }
 
-// Writes is the number of writes that connectors made.
+// Writes is the number of writes of all kinds.
 func (c Counts) Writes() int {
 	n := 0
 	for _, k := range c.Kinds {

@@ -74,7 +74,9 @@ func (c *Connector) write(call Call, w connectors.Write) (receipt connectors.Rec
 	if err != nil {
 		return receipt, false, err
 	}
-	s.counts.add(r.key, w.Kind)
+	if c.account == s.account {
+		s.counts.add(r.key, w.Kind)
+	}
 	receipt.Key = r.key
 	if s.capabilities().WriteRevision {
 		receipt.Revision = s.revision(r)
@@ -116,10 +118,13 @@ func (c *Connector) writeFields(call Call, r *record, w connectors.Write) (*reco
 			correlation = w.Correlation
 		}
 		r = s.create(c.account, correlation, kept, at)
-	} else if !s.setAll(r, c.account, kept, at) {
+	} else if !s.setAll(r, c.account, kept, at) && c.account == s.account {
 		s.counts.Vain[r.key]++
 	}
 	for name := range kept {
+		if c.account != s.account {
+			continue
+		}
 		s.counts.addField(r.key, name)
 		if f := s.hit(Automation, call, r.key, name); f != nil {
 			s.due = append(s.due, answer{s.trueTime().Add(f.Duration), r.key, name, f})
