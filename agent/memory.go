@@ -1,0 +1,96 @@
+package agent
+
+import (
+	"github.com/entente-sync/entente/agent/binding"
+	"github.com/entente-sync/entente/agent/core"
+	"github.com/entente-sync/entente/agent/inbox"
+	"github.com/entente-sync/entente/agent/outbox"
+	"github.com/entente-sync/entente/agent/store"
+	"github.com/entente-sync/entente/connectors"
+	"github.com/entente-sync/entente/crdt"
+	"github.com/entente-sync/entente/crdt/value"
+	"github.com/entente-sync/entente/proto/wire"
+)
+
+// memory reads from the store what the loops need.
+type memory struct{ store store.Store }
+
+// Incarnation implements uplink.Memory.
+func (m memory) Incarnation() (n uint64, err error) {
+	err = m.store.View(func(tx store.Tx) error {
+		n, err = core.Incarnation(tx)
+		return err
+	})
+	return n, err
+}
+
+// FeedCursor implements uplink.Memory.
+func (m memory) FeedCursor(pact crdt.Pact) (at crdt.Position, err error) {
+	err = m.store.View(func(tx store.Tx) error {
+		feed, err := inbox.GetFeed(tx, pact)
+		at = feed.Cursor()
+		return err
+	})
+	return at, err
+}
+
+// Pending implements uplink.Memory: a run without gaps, since one batch names
+// one predecessor.
+func (m memory) Pending(pact crdt.Pact, from uint64, opsMax, bytesMax int) (after crdt.OpID, ops []crdt.Op, next uint64, err error) {
+	err = m.store.View(func(tx store.Tx) error {
+		entries, err := outbox.Batch(tx, pact, from, opsMax)
+		bytes := 0
+		for i := range entries {
+			e := &entries[i]
+			bytes += wire.OpBytes(&e.Op)
+			if i > 0 && (bytes > bytesMax || e.After != ops[i-1].ID()) {
+				break
+			}
+			if i == 0 {
+				after = e.After
+			}
+			ops, next = append(ops, e.Op), e.Position+1
+		}
+		return err
+	})
+	return after, ops, next, err
+}
+
+// Cursor implements capture.Cursors.
+func (m memory) Cursor(system string) (c connectors.Cursor, err error) {
+	err = m.store.View(func(tx store.Tx) error {
+		c, err = core.SourceCursor(tx, system)
+		return err
+	})
+	return c, err
+}
+
+// bound fits a compiled binding to what the core asks of one.
+type bound struct{ *binding.Binding }
+
+func (b bound) Get(f crdt.Field, local map[string]value.Value) (value.Value, *core.Problem) {
+	v, p := b.Binding.Get(f, local)
+	return v, problem(p)
+}
+
+func (b bound) Put(f crdt.Field, v value.Value, local map[string]value.Value) (map[string]value.Value, *core.Problem) {
+	writes, p := b.Binding.Put(f, v, local)
+	return writes, problem(p)
+}
+
+func (b bound) Enters(local map[string]value.Value) (bool, *core.Problem) {
+	in, p := b.Binding.Enters(local)
+	return in, problem(p)
+}
+
+func (b bound) Comments() (core.CommentRule, bool) {
+	rule, ok := b.Binding.Comments()
+	return rule, ok
+}
+
+func problem(p *binding.Problem) *core.Problem {
+	if p == nil {
+		return nil
+	}
+	return &core.Problem{Code: p.Code, Message: p.Message, Keep: p.Keep}
+}
