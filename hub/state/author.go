@@ -16,6 +16,7 @@ type author struct {
 	seen    crdt.Seq
 	applied crdt.Seq
 	refused []RefusedRun
+	dirty   bool // is in the Machine's dirty list
 }
 
 func (a *author) state() AuthorState {

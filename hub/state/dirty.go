@@ -13,12 +13,12 @@ import (
 type dirty struct {
 	registers []*Stored
 	pacts     map[crdt.Pact]struct{}
-	authors   map[authorKey]struct{}
+	authors   []dirtyAuthor
 }
 
-type authorKey struct {
+type dirtyAuthor struct {
 	pact   crdt.Pact
-	author crdt.Author
+	author *author
 }
 
 func (d *dirty) pact(name crdt.Pact) {
@@ -28,11 +28,11 @@ func (d *dirty) pact(name crdt.Pact) {
 	d.pacts[name] = struct{}{}
 }
 
-func (d *dirty) author(k authorKey) {
-	if d.authors == nil {
-		d.authors = map[authorKey]struct{}{}
+func (d *dirty) author(p *pactState, a *author) {
+	if !a.dirty {
+		a.dirty = true
+		d.authors = append(d.authors, dirtyAuthor{p.agreed.Name, a})
 	}
-	d.authors[k] = struct{}{}
 }
 
 // DirtyRows returns how many register versions the next TakeDirty will hold,
@@ -54,8 +54,9 @@ func (m *Machine) TakeDirty() *Image {
 	for name := range m.dirty.pacts {
 		img.Pacts = append(img.Pacts, m.pacts[name].row())
 	}
-	for k := range m.dirty.authors {
-		img.Authors = append(img.Authors, m.pacts[k.pact].authors[k.author].row(k.pact))
+	for _, d := range m.dirty.authors {
+		img.Authors = append(img.Authors, d.author.row(d.pact))
+		d.author.dirty = false
 	}
 	img.sort()
 	m.dirty = dirty{}

@@ -14,18 +14,20 @@ func (m *Machine) merge(p *pactState, a *author, op *crdt.Op) (crdt.Offset, Reas
 	rec := p.record(op)
 	cur := rec.get(op.Key.Field)
 	s := p.keep(a, cur, op)
-	var none crdt.Register
-	current := &none
+	var current *crdt.Register
 	if cur != nil {
 		current = &cur.Register
+	} else {
+		current = &crdt.Register{}
 	}
 	verdict := crdt.Judge(current, &s.Register, p.lineage, rec.preds(op.Key.Field))
-	var life crdt.Life
+	var life *crdt.Life
 	if op.Key.Field == crdt.FieldLife {
-		var err error
-		if life, err = crdt.DecodeLife(op.Value); err != nil {
+		l, err := crdt.DecodeLife(op.Value)
+		if err != nil {
 			return 0, ReasonMalformed
 		}
+		life = &l
 	}
 	if verdict == crdt.VerdictMalformed {
 		return 0, ReasonStampBase
@@ -39,7 +41,7 @@ func (m *Machine) merge(p *pactState, a *author, op *crdt.Op) (crdt.Offset, Reas
 		m.lose(p, rec, current, &s.Register)
 	}
 	if verdict.Current() {
-		m.bury(p, rec, s, &life)
+		m.bury(p, rec, s, life)
 		m.put(p, rec, s)
 	}
 	if p.head != head {
@@ -50,10 +52,11 @@ func (m *Machine) merge(p *pactState, a *author, op *crdt.Op) (crdt.Offset, Reas
 }
 
 // bury records what is edited in a deleted record: the edits that a delete had
-// not seen, or an edit that arrives after one.
+// not seen, or an edit that arrives after one. life is what s says on ~life, nil
+// on any other field.
 func (m *Machine) bury(p *pactState, rec *record, s *Stored, life *crdt.Life) {
-	switch field := s.Register.Op.Key.Field; {
-	case field == crdt.FieldLife:
+	switch {
+	case life != nil:
 		rec.deleted = life.Deleted
 		if !life.Deleted {
 			return
@@ -61,7 +64,7 @@ func (m *Machine) bury(p *pactState, rec *record, s *Stored, life *crdt.Life) {
 		for _, r := range life.Unseen(rec.registers(), p.lineage) {
 			m.lose(p, rec, r, &s.Register)
 		}
-	case rec.deleted && !field.Reserved():
+	case rec.deleted && !s.Register.Op.Key.Field.Reserved():
 		m.lose(p, rec, &s.Register, &rec.get(crdt.FieldLife).Register)
 	}
 }
@@ -138,7 +141,7 @@ func (p *pactState) keep(a *author, cur *Stored, op *crdt.Op) *Stored {
 		kept.Key.Field = f.Name
 	}
 	kept.Author = a.name
-	if pred, ok := p.authors[op.Base.Pred.Author]; ok {
+	if pred := p.author(op.Base.Pred.Author); pred != nil {
 		kept.Base.Pred.Author = pred.name
 	}
 	kept.Value = bytes.Clone(op.Value)

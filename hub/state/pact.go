@@ -15,6 +15,7 @@ type pactState struct {
 	feed      feed
 	records   map[recordKey]*record
 	authors   map[crdt.Author]*author
+	recent    *author                 // the one found last: ops come in runs
 	registers crdt.Multiset           // of every current version
 	types     map[crdt.Type]crdt.Type // of child records, one copy each
 
@@ -33,4 +34,17 @@ func (p *pactState) sum() command.PactDigest {
 		Pact: p.agreed.Name, Version: p.agreed.Version, Head: p.head, Registers: p.registers,
 		Authors: command.AuthorSum{Count: uint64(len(p.authors)), Seen: p.sumSeen, Refused: p.sumRefused},
 	}
+}
+
+// author returns what is known of the author of that name, nil if nothing.
+// Apply alone may call it.
+func (p *pactState) author(name crdt.Author) *author {
+	if p.recent != nil && p.recent.name == name {
+		return p.recent
+	}
+	a, ok := p.authors[name]
+	if ok {
+		p.recent = a
+	}
+	return a
 }

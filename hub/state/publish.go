@@ -51,7 +51,7 @@ func (m *Machine) op(p *pactState, c *command.Publish, op *crdt.Op, before crdt.
 	if op.Author.Site != c.Site || op.Author.Agent != c.Agent {
 		return OpResult{Outcome: OutcomeRefused, Reason: ReasonForged}
 	}
-	a := p.authors[op.Author]
+	a := p.author(op.Author)
 	var seen crdt.Seq
 	switch {
 	case a != nil:
@@ -72,7 +72,7 @@ func (m *Machine) op(p *pactState, c *command.Publish, op *crdt.Op, before crdt.
 		a = &author{name: op.Author}
 		p.authors[a.name] = a
 	}
-	m.dirty.author(authorKey{p.agreed.Name, a.name})
+	m.dirty.author(p, a)
 	p.sumSeen++
 	reason := p.check(c, op, e)
 	var offset crdt.Offset
@@ -90,8 +90,8 @@ func (m *Machine) op(p *pactState, c *command.Publish, op *crdt.Op, before crdt.
 
 // knows reports whether the op of that name was answered for good.
 func (p *pactState) knows(id crdt.OpID) bool {
-	a, ok := p.authors[id.Author]
-	return ok && id.Seq <= a.seen
+	a := p.author(id.Author)
+	return a != nil && id.Seq <= a.seen
 }
 
 // again answers a seq that is known. Nothing is kept of an applied op but its
