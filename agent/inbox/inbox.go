@@ -27,6 +27,9 @@ type Feed struct {
 	// Met: the feed was read to its head since the first connection, the last new
 	// epoch, or the last doubt about this store. Nothing is captured before.
 	Met bool
+	// Known is the newest incarnation of this agent that the hub knew of and this
+	// store did not, and that was dealt with.
+	Known uint64
 }
 
 // Cursor is where to subscribe from.
@@ -52,6 +55,7 @@ func encodeFeed(f Feed) []byte {
 	w.Uint(uint64(f.Offset))
 	w.Uint(uint64(f.Head))
 	w.Bool(f.Met)
+	w.Uint(f.Known)
 	w.Uint(uint64(len(f.Lineage)))
 	for _, fork := range f.Lineage {
 		w.Uint(uint64(fork.Child))
@@ -68,6 +72,7 @@ func decodeFeed(b []byte) (Feed, error) {
 		Offset: crdt.Offset(r.Uint()),
 		Head:   crdt.Offset(r.Uint()),
 		Met:    r.Bool(),
+		Known:  r.Uint(),
 	}
 	for range r.Count() {
 		f.Lineage = append(f.Lineage, crdt.Fork{

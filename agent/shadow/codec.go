@@ -18,6 +18,7 @@ func encode(r *Record) []byte {
 	w.Int(r.Updated)
 	w.Uint(r.Generation)
 	w.Bool(r.Detached)
+	w.Bool(r.Solo)
 	names := make([]crdt.Field, 0, len(r.Fields))
 	for f := range r.Fields {
 		names = append(names, f)
@@ -49,6 +50,7 @@ func decode(b []byte) (*Record, error) {
 		Updated:    r.Int(),
 		Generation: r.Uint(),
 		Detached:   r.Bool(),
+		Solo:       r.Bool(),
 		Fields:     map[crdt.Field]Field{},
 	}
 	for range r.Count() {

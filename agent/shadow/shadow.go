@@ -60,7 +60,10 @@ type Record struct {
 	Generation uint64
 	// Detached: nothing is read from or written to this record any more.
 	Detached bool
-	Fields   map[crdt.Field]Field
+	// Solo: the system refused a write of several fields without naming one, so
+	// that they are written one by one.
+	Solo   bool
+	Fields map[crdt.Field]Field
 }
 
 // Get returns the shadow of a record in one system.
