@@ -2,7 +2,6 @@ package conformance
 
 import (
 	"slices"
-	"testing"
 
 	"github.com/entente-sync/entente/connectors"
 )
@@ -24,7 +23,7 @@ func commentCases() []Case {
 
 func hasComments(c connectors.Capabilities, _ *Env) bool { return c.Comments }
 
-func (e *Env) comment(t *testing.T, key connectors.Key, body string, internal bool) connectors.Receipt {
+func (e *Env) comment(t T, key connectors.Key, body string, internal bool) connectors.Receipt {
 	t.Helper()
 	receipt, err := e.C.Write(e.context(t), connectors.Write{Kind: connectors.WriteComment, Key: key,
 		Comment: connectors.CommentDraft{Body: body, Internal: internal}})
@@ -34,7 +33,7 @@ func (e *Env) comment(t *testing.T, key connectors.Key, body string, internal bo
 	return receipt
 }
 
-func commentAppend(t *testing.T, e *Env) {
+func commentAppend(t T, e *Env) {
 	key := e.create(t, "comments", "", nil)
 	cursor := now(t, e)
 	first := e.comment(t, key, "first comment", false)
@@ -64,7 +63,7 @@ func commentAppend(t *testing.T, e *Env) {
 	}
 }
 
-func commentAuthors(t *testing.T, e *Env) {
+func commentAuthors(t T, e *Env) {
 	key := e.create(t, "authors", "", nil)
 	e.comment(t, key, "mine", false)
 	if err := e.Scope.Users.Comment(e.context(t), key, "theirs", false); err != nil {
@@ -83,7 +82,7 @@ func commentAuthors(t *testing.T, e *Env) {
 	}
 }
 
-func commentVisibility(t *testing.T, e *Env) {
+func commentVisibility(t T, e *Env) {
 	key := e.create(t, "visibility", "", nil)
 	e.comment(t, key, "for us", true)
 	e.comment(t, key, "for all", false)
@@ -102,7 +101,7 @@ func commentVisibility(t *testing.T, e *Env) {
 	}
 }
 
-func commentNoVisibility(t *testing.T, e *Env) {
+func commentNoVisibility(t T, e *Env) {
 	key := e.create(t, "visibility", "", nil)
 	_, err := e.C.Write(e.context(t), connectors.Write{Kind: connectors.WriteComment, Key: key,
 		Comment: connectors.CommentDraft{Body: canary, Internal: true}})
@@ -114,7 +113,7 @@ func commentNoVisibility(t *testing.T, e *Env) {
 	}
 }
 
-func undeclaredComments(t *testing.T, e *Env) {
+func undeclaredComments(t T, e *Env) {
 	key := e.create(t, "comments", "", nil)
 	_, err := e.C.Write(e.context(t), connectors.Write{Kind: connectors.WriteComment, Key: key,
 		Comment: connectors.CommentDraft{Body: "a comment"}})

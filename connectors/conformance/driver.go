@@ -25,7 +25,7 @@ type Driver struct {
 	// did shows in Changes, beyond Capabilities.StaleMax; 0 means 5 s.
 	Settle time.Duration
 	// Except says why a case cannot pass on this system; the case is reported as
-	// skipped with the reason. An exception that is not needed fails.
+	// skipped with the reason, loudly.
 	Except map[string]string
 }
 

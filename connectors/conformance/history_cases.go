@@ -2,7 +2,6 @@ package conformance
 
 import (
 	"slices"
-	"testing"
 
 	"github.com/entente-sync/entente/connectors"
 	"github.com/entente-sync/entente/crdt/value"
@@ -29,7 +28,7 @@ func changesOf(rec connectors.Record, field string) []connectors.Change {
 	return slices.DeleteFunc(slices.Clone(rec.History), func(c connectors.Change) bool { return c.Field != field })
 }
 
-func historyComplete(t *testing.T, e *Env) {
+func historyComplete(t T, e *Env) {
 	text := e.Driver.Fields.Text
 	key := e.create(t, "history", "", nil)
 	values := []value.Value{e.read(t, key).Fields[text]}
@@ -68,7 +67,7 @@ func historyComplete(t *testing.T, e *Env) {
 	}
 }
 
-func historyActors(t *testing.T, e *Env) {
+func historyActors(t T, e *Env) {
 	text := e.Driver.Fields.Text
 	key := e.create(t, "actors", "", nil)
 	e.update(t, key, map[string]value.Value{text: e.unique("mine")})
@@ -91,7 +90,7 @@ func historyActors(t *testing.T, e *Env) {
 	}
 }
 
-func undeclaredHistory(t *testing.T, e *Env) {
+func undeclaredHistory(t T, e *Env) {
 	key := e.create(t, "history", "", nil)
 	e.update(t, key, map[string]value.Value{e.Driver.Fields.Text: e.unique("history")})
 	if n := len(e.read(t, key).History); n > 0 {

@@ -1,7 +1,6 @@
 package conformance
 
 import (
-	"testing"
 	"time"
 
 	"github.com/entente-sync/entente/connectors"
@@ -22,7 +21,7 @@ func lifeCases() []Case {
 	}
 }
 
-func deleteRecord(t *testing.T, e *Env) {
+func deleteRecord(t T, e *Env) {
 	key := e.create(t, "deleted", "", nil)
 	if _, err := e.C.Write(e.context(t), connectors.Write{Kind: connectors.WriteDelete, Key: key}); err != nil {
 		t.Fatalf("delete failed: %v", err)
@@ -38,7 +37,7 @@ func deleteRecord(t *testing.T, e *Env) {
 	wantClass(t, e, err, connectors.ClassNotFound, "second delete of a record")
 }
 
-func undeclaredDelete(t *testing.T, e *Env) {
+func undeclaredDelete(t T, e *Env) {
 	key := e.create(t, "kept", "", nil)
 	_, err := e.C.Write(e.context(t), connectors.Write{Kind: connectors.WriteDelete, Key: key})
 	if err == nil {
@@ -48,7 +47,7 @@ func undeclaredDelete(t *testing.T, e *Env) {
 	e.read(t, key)
 }
 
-func deleteEvidence(t *testing.T, e *Env) {
+func deleteEvidence(t T, e *Env) {
 	key := e.create(t, "evidence", "", nil)
 	cursor := now(t, e)
 	if err := e.Scope.Users.Delete(e.context(t), key); err != nil {
@@ -60,7 +59,7 @@ func deleteEvidence(t *testing.T, e *Env) {
 	}
 }
 
-func deleteNoEvidence(t *testing.T, e *Env) {
+func deleteNoEvidence(t T, e *Env) {
 	key := e.create(t, "evidence", "", nil)
 	if err := e.Scope.Users.Delete(e.context(t), key); err != nil {
 		t.Fatalf("users' side: %v", err)
@@ -73,7 +72,7 @@ func deleteNoEvidence(t *testing.T, e *Env) {
 }
 
 // clockOffset: a record made now must carry the time of now, after calibration.
-func clockOffset(t *testing.T, e *Env) {
+func clockOffset(t T, e *Env) {
 	clocked, ok := e.C.(connectors.Clocked)
 	if !ok {
 		t.Skip("the connector is no connectors.Clocked")

@@ -1,8 +1,6 @@
 package conformance
 
 import (
-	"testing"
-
 	"github.com/entente-sync/entente/connectors"
 	"github.com/entente-sync/entente/crdt/value"
 )
@@ -30,7 +28,7 @@ func readCases() []Case {
 
 func hasEdit(_ connectors.Capabilities, e *Env) bool { return e.Scope.Users.Edit != nil }
 
-func changesWithoutLoss(t *testing.T, e *Env) {
+func changesWithoutLoss(t T, e *Env) {
 	cursor := now(t, e)
 	keys := []connectors.Key{e.create(t, "page", "", nil), e.create(t, "page", "", nil), e.create(t, "page", "", nil)}
 	await(t, e, cursor, keys...)
@@ -43,7 +41,7 @@ func changesWithoutLoss(t *testing.T, e *Env) {
 }
 
 // changesUnderEdits edits every record between two pages of one.
-func changesUnderEdits(t *testing.T, e *Env) {
+func changesUnderEdits(t T, e *Env) {
 	cursor := now(t, e)
 	keys := []connectors.Key{e.create(t, "moving", "", nil), e.create(t, "moving", "", nil), e.create(t, "moving", "", nil)}
 	await(t, e, cursor, keys...)
@@ -59,7 +57,7 @@ func changesUnderEdits(t *testing.T, e *Env) {
 	await(t, e, page.Next, keys...)
 }
 
-func resumeAnyCursor(t *testing.T, e *Env) {
+func resumeAnyCursor(t T, e *Env) {
 	start := now(t, e)
 	first := e.create(t, "resume", "", nil)
 	middle := await(t, e, start, first)
@@ -84,14 +82,14 @@ func has(s seen, k connectors.Key) bool {
 	return ok
 }
 
-func cursorRefused(t *testing.T, e *Env) {
+func cursorRefused(t T, e *Env) {
 	for _, bad := range []connectors.Cursor{{0xff, 0xff, 0xff}, {0x00}, connectors.Cursor("\xfegarbage of another age")} {
 		_, err := e.C.Changes(e.context(t), bad, 1)
 		wantClass(t, e, err, connectors.ClassInvalid, "Changes with a malformed cursor")
 	}
 }
 
-func unknownKey(t *testing.T, e *Env) {
+func unknownKey(t T, e *Env) {
 	const key = "999999999"
 	_, err := e.C.Read(e.context(t), key)
 	wantClass(t, e, err, connectors.ClassNotFound, "Read of an unknown key")
@@ -100,7 +98,7 @@ func unknownKey(t *testing.T, e *Env) {
 	wantClass(t, e, err, connectors.ClassNotFound, "update of an unknown key")
 }
 
-func recordWhole(t *testing.T, e *Env) {
+func recordWhole(t T, e *Env) {
 	f := e.Driver.Fields
 	fields := map[string]value.Value{}
 	if f.Enum != "" {
@@ -143,7 +141,7 @@ func recordWhole(t *testing.T, e *Env) {
 	}
 }
 
-func revisionStable(t *testing.T, e *Env) {
+func revisionStable(t T, e *Env) {
 	key := e.create(t, "revision", "", nil)
 	one, two := e.read(t, key), e.read(t, key)
 	if one.Revision == "" {
@@ -159,13 +157,13 @@ func revisionStable(t *testing.T, e *Env) {
 }
 
 // unsettled reports whether Changes marks key as one that may change unseen.
-func (e *Env) unsettled(t *testing.T, key connectors.Key) bool {
+func (e *Env) unsettled(t T, key connectors.Key) bool {
 	t.Helper()
 	found, _ := drain(t, e, e.C, nil, 0)
 	return found[key].Unsettled
 }
 
-func undeclaredRevisions(t *testing.T, e *Env) {
+func undeclaredRevisions(t T, e *Env) {
 	if rev := e.read(t, e.create(t, "revision", "", nil)).Revision; rev != "" {
 		t.Errorf("Record.Revision is %q, but Capabilities.Revisions is not declared", rev)
 	}

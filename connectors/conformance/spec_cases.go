@@ -8,7 +8,6 @@ import (
 	"runtime"
 	"slices"
 	"strings"
-	"testing"
 	"time"
 
 	"github.com/entente-sync/entente/connectors"
@@ -32,7 +31,7 @@ func specCases() []Case {
 
 var namePattern = regexp.MustCompile(`^[a-z][a-z0-9]{1,30}$`)
 
-func specValid(t *testing.T, e *Env) {
+func specValid(t T, e *Env) {
 	if !namePattern.MatchString(e.Driver.Spec.Name) {
 		t.Errorf("Spec.Name %q is not lower-case letters and digits", e.Driver.Spec.Name)
 	}
@@ -62,7 +61,7 @@ func specValid(t *testing.T, e *Env) {
 	}
 }
 
-func check(t *testing.T, e *Env) {
+func check(t T, e *Env) {
 	c, ok := e.C.(connectors.Checker)
 	if !ok {
 		t.Skip("the connector is no connectors.Checker")
@@ -85,7 +84,7 @@ func check(t *testing.T, e *Env) {
 	wantClass(t, e, err, connectors.ClassDenied, "create with a bad credential")
 }
 
-func discoverStable(t *testing.T, e *Env) {
+func discoverStable(t T, e *Env) {
 	d, ok := e.C.(connectors.Discoverer)
 	if !ok {
 		t.Skip("the connector is no connectors.Discoverer")
@@ -125,7 +124,7 @@ func discoverStable(t *testing.T, e *Env) {
 	}
 }
 
-func cancellation(t *testing.T, e *Env) {
+func cancellation(t T, e *Env) {
 	ctx, cancel := context.WithCancel(t.Context())
 	cancel()
 	start := time.Now()
@@ -150,7 +149,7 @@ func cancellation(t *testing.T, e *Env) {
 	}
 }
 
-func goroutineLeak(t *testing.T, e *Env) {
+func goroutineLeak(t T, e *Env) {
 	const instances = 4
 	use := func() {
 		for range instances {
@@ -178,7 +177,7 @@ func goroutineLeak(t *testing.T, e *Env) {
 
 // asError demands that err is a *connectors.Error fit to be shown: it names the
 // operation, and holds no credential and none of the suite's field values.
-func asError(t *testing.T, e *Env, err error) *connectors.Error {
+func asError(t T, e *Env, err error) *connectors.Error {
 	t.Helper()
 	var typed *connectors.Error
 	if !errors.As(err, &typed) {

@@ -13,13 +13,26 @@ import (
 	"github.com/entente-sync/entente/crdt/value"
 )
 
+// T is what a case needs of *testing.T; a certifying command can bring its own.
+type T interface {
+	Helper()
+	Context() context.Context
+	Cleanup(func())
+	Error(args ...any)
+	Errorf(format string, args ...any)
+	Fatal(args ...any)
+	Fatalf(format string, args ...any)
+	Skip(args ...any)
+	Skipf(format string, args ...any)
+}
+
 // Case is one named demand on a connector.
 type Case struct {
 	Name string
 	Why  string // what goes wrong in a sync if the demand is not met
 	// Needs says whether the case applies; nil means always.
 	Needs func(connectors.Capabilities, *Env) bool
-	Run   func(t *testing.T, e *Env)
+	Run   func(t T, e *Env)
 }
 
 // Env is what a case works with.
@@ -82,7 +95,7 @@ func closeConnector(c connectors.Connector) {
 }
 
 // reopen returns a second instance, as after a restart.
-func (e *Env) reopen(t *testing.T) connectors.Connector {
+func (e *Env) reopen(t T) connectors.Connector {
 	t.Helper()
 	c, err := e.Driver.Spec.Open(e.Scope.Settings)
 	if err != nil {
@@ -92,7 +105,7 @@ func (e *Env) reopen(t *testing.T) connectors.Connector {
 	return c
 }
 
-func (e *Env) context(t *testing.T) context.Context {
+func (e *Env) context(t T) context.Context {
 	ctx, cancel := context.WithTimeout(t.Context(), callTimeout)
 	t.Cleanup(cancel)
 	return ctx
@@ -115,7 +128,7 @@ func (e *Env) draft(what string) map[string]value.Value {
 }
 
 // create writes a record, with extra fields, and returns its key.
-func (e *Env) create(t *testing.T, what, correlation string, extra map[string]value.Value) connectors.Key {
+func (e *Env) create(t T, what, correlation string, extra map[string]value.Value) connectors.Key {
 	t.Helper()
 	fields := e.draft(what)
 	maps.Copy(fields, extra)
@@ -129,7 +142,7 @@ func (e *Env) create(t *testing.T, what, correlation string, extra map[string]va
 	return receipt.Key
 }
 
-func (e *Env) update(t *testing.T, key connectors.Key, fields map[string]value.Value) connectors.Receipt {
+func (e *Env) update(t T, key connectors.Key, fields map[string]value.Value) connectors.Receipt {
 	t.Helper()
 	receipt, err := e.C.Write(e.context(t), connectors.Write{Kind: connectors.WriteUpdate, Key: key, Fields: fields})
 	if err != nil {
@@ -138,7 +151,7 @@ func (e *Env) update(t *testing.T, key connectors.Key, fields map[string]value.V
 	return receipt
 }
 
-func (e *Env) read(t *testing.T, key connectors.Key) connectors.Record {
+func (e *Env) read(t T, key connectors.Key) connectors.Record {
 	t.Helper()
 	rec, err := e.C.Read(e.context(t), key)
 	if err != nil {
@@ -156,7 +169,7 @@ type seen map[connectors.Key]connectors.Ref
 const pagesMax = 1000
 
 // drain reads on from cursor until there is no more.
-func drain(t *testing.T, e *Env, c connectors.Connector, cursor connectors.Cursor, limit int) (seen, connectors.Cursor) {
+func drain(t T, e *Env, c connectors.Connector, cursor connectors.Cursor, limit int) (seen, connectors.Cursor) {
 	t.Helper()
 	found := seen{}
 	for range pagesMax {
@@ -184,7 +197,7 @@ func drain(t *testing.T, e *Env, c connectors.Connector, cursor connectors.Curso
 
 // await reads on from cursor until Changes lists all keys, for as long as the
 // declared staleness allows.
-func await(t *testing.T, e *Env, cursor connectors.Cursor, keys ...connectors.Key) connectors.Cursor {
+func await(t T, e *Env, cursor connectors.Cursor, keys ...connectors.Key) connectors.Cursor {
 	t.Helper()
 	missing := map[connectors.Key]bool{}
 	for _, k := range keys {
@@ -209,14 +222,14 @@ func await(t *testing.T, e *Env, cursor connectors.Cursor, keys ...connectors.Ke
 }
 
 // now returns a cursor after everything that is listed now.
-func now(t *testing.T, e *Env) connectors.Cursor {
+func now(t T, e *Env) connectors.Cursor {
 	t.Helper()
 	_, cursor := drain(t, e, e.C, nil, 0)
 	return cursor
 }
 
 // wantClass fails unless err has the class, and is fit to be shown.
-func wantClass(t *testing.T, e *Env, err error, class connectors.Class, what string) *connectors.Error {
+func wantClass(t T, e *Env, err error, class connectors.Class, what string) *connectors.Error {
 	t.Helper()
 	if err == nil {
 		t.Fatalf("%s: no error, want class %s", what, class)

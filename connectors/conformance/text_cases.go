@@ -3,7 +3,6 @@ package conformance
 import (
 	"slices"
 	"strings"
-	"testing"
 	"unicode/utf8"
 
 	"github.com/entente-sync/entente/connectors"
@@ -25,7 +24,7 @@ func hasLong(_ connectors.Capabilities, e *Env) bool { return e.Driver.Fields.Lo
 
 // roundTrip writes text to field and returns what a read shows. It checks that
 // the system's rewriting is declared, and that writing the result again settles.
-func roundTrip(t *testing.T, e *Env, key connectors.Key, field, text string) string {
+func roundTrip(t T, e *Env, key connectors.Key, field, text string) string {
 	t.Helper()
 	e.update(t, key, map[string]value.Value{field: value.Text(text)})
 	got := e.read(t, key).Fields[field].AsText()
@@ -53,7 +52,7 @@ func difference(a, b string) int {
 	return min(len(a), len(b))
 }
 
-func textUnicode(t *testing.T, e *Env) {
+func textUnicode(t T, e *Env) {
 	const text = "Grüße 你好 𝄞😀 e\u0301 <b>&amp;</b> \"quoted\" \\n %s {{x}}"
 	f := e.Driver.Fields
 	key := e.create(t, "unicode", "", nil)
@@ -70,7 +69,7 @@ func textUnicode(t *testing.T, e *Env) {
 	}
 }
 
-func textLarge(t *testing.T, e *Env) {
+func textLarge(t T, e *Env) {
 	size := 32 << 10
 	if most := e.Driver.Fields.LongBytesMax; most > 0 {
 		size = min(size, most)
@@ -83,7 +82,7 @@ func textLarge(t *testing.T, e *Env) {
 	}
 }
 
-func textShapes(t *testing.T, e *Env) {
+func textShapes(t T, e *Env) {
 	key := e.create(t, "shapes", "", nil)
 	roundTrip(t, e, key, e.Driver.Fields.Long, "one\r\ntwo\nthree\n\n  indented\ttab\n* item\n**bold** _em_ `code`\n| a | b |\n")
 }

@@ -2,7 +2,6 @@ package conformance
 
 import (
 	"slices"
-	"testing"
 	"time"
 
 	"github.com/entente-sync/entente/connectors"
@@ -38,7 +37,7 @@ func writeCases() []Case {
 
 func hasEnum(_ connectors.Capabilities, e *Env) bool { return e.Driver.Fields.Enum != "" }
 
-func readOwnWrite(t *testing.T, e *Env) {
+func readOwnWrite(t T, e *Env) {
 	key := e.create(t, "own", "", nil)
 	want := e.unique("rewritten")
 	e.update(t, key, map[string]value.Value{e.Driver.Fields.Text: want})
@@ -48,7 +47,7 @@ func readOwnWrite(t *testing.T, e *Env) {
 	}
 }
 
-func onlyNamedFields(t *testing.T, e *Env) {
+func onlyNamedFields(t T, e *Env) {
 	f := e.Driver.Fields
 	key := e.create(t, "named", "", map[string]value.Value{f.Enum: value.Text(f.EnumValues[0])})
 	before := e.read(t, key)
@@ -62,7 +61,7 @@ func onlyNamedFields(t *testing.T, e *Env) {
 	}
 }
 
-func sameWriteTwice(t *testing.T, e *Env) {
+func sameWriteTwice(t T, e *Env) {
 	key := e.create(t, "twice", "", nil)
 	fields := map[string]value.Value{e.Driver.Fields.Text: e.unique("twice")}
 	e.update(t, key, fields)
@@ -89,7 +88,7 @@ func sameWriteTwice(t *testing.T, e *Env) {
 	}
 }
 
-func writeRevision(t *testing.T, e *Env) {
+func writeRevision(t T, e *Env) {
 	key := e.create(t, "receipt", "", nil)
 	receipt := e.update(t, key, map[string]value.Value{e.Driver.Fields.Text: e.unique("receipt")})
 	if receipt.Key != key {
@@ -103,7 +102,7 @@ func writeRevision(t *testing.T, e *Env) {
 	}
 }
 
-func conditionalConflict(t *testing.T, e *Env) {
+func conditionalConflict(t T, e *Env) {
 	text := e.Driver.Fields.Text
 	key := e.create(t, "conditional", "", nil)
 	old := e.read(t, key)
@@ -122,7 +121,7 @@ func conditionalConflict(t *testing.T, e *Env) {
 }
 
 // interfere changes the text as a user, or as the connector if there is none.
-func (e *Env) interfere(t *testing.T, key connectors.Key) {
+func (e *Env) interfere(t T, key connectors.Key) {
 	t.Helper()
 	fields := map[string]value.Value{e.Driver.Fields.Text: e.unique("theirs")}
 	if e.Scope.Users.Edit == nil {
@@ -134,7 +133,7 @@ func (e *Env) interfere(t *testing.T, key connectors.Key) {
 	}
 }
 
-func undeclaredConditional(t *testing.T, e *Env) {
+func undeclaredConditional(t T, e *Env) {
 	key := e.create(t, "conditional", "", nil)
 	old := e.read(t, key)
 	e.interfere(t, key)
@@ -149,7 +148,7 @@ func undeclaredConditional(t *testing.T, e *Env) {
 	}
 }
 
-func createIsFound(t *testing.T, e *Env) {
+func createIsFound(t T, e *Env) {
 	finder := e.C.(connectors.Finder)
 	const correlation = "0123456789abcdef0123456789abcdef"
 	key := e.create(t, "correlated", correlation, nil)
@@ -175,7 +174,7 @@ func createIsFound(t *testing.T, e *Env) {
 	}
 }
 
-func findIsExact(t *testing.T, e *Env) {
+func findIsExact(t T, e *Env) {
 	finder := e.C.(connectors.Finder)
 	e.create(t, "exact", "fedcba9876543210fedcba9876543210", nil)
 	for _, near := range []string{"fedcba9876543210", "fedcba9876543210fedcba9876543211", "%", "*", "' OR '1'='1", ""} {
@@ -189,7 +188,7 @@ func findIsExact(t *testing.T, e *Env) {
 	}
 }
 
-func undeclaredCorrelation(t *testing.T, e *Env) {
+func undeclaredCorrelation(t T, e *Env) {
 	finder, ok := e.C.(connectors.Finder)
 	if !ok {
 		return
@@ -201,7 +200,7 @@ func undeclaredCorrelation(t *testing.T, e *Env) {
 	}
 }
 
-func unknownOption(t *testing.T, e *Env) {
+func unknownOption(t T, e *Env) {
 	f := e.Driver.Fields
 	key := e.create(t, "option", "", nil)
 	before := e.read(t, key)
@@ -215,7 +214,7 @@ func unknownOption(t *testing.T, e *Env) {
 	}
 }
 
-func unknownField(t *testing.T, e *Env) {
+func unknownField(t T, e *Env) {
 	const name = "no_such_field_4711"
 	key := e.create(t, "field", "", nil)
 	_, err := e.C.Write(e.context(t), connectors.Write{Kind: connectors.WriteUpdate, Key: key,
