@@ -104,7 +104,12 @@ func (n Node) structure(v reflect.Value, skip []string) {
 
 // UnknownKey reports that the key of this node is not among known.
 func (n Node) UnknownKey(key string, known []string) {
-	n.FailAt(n.doc.keys[n.Path], "yaml.unknown_key", DidYouMean(key, known), "unknown key %q", clip(key))
+	n.FailKey("yaml.unknown_key", DidYouMean(key, known), "unknown key %q", clip(key))
+}
+
+// FailKey adds a finding at the key of the node.
+func (n Node) FailKey(code, suggestion, format string, args ...any) {
+	n.FailAt(n.doc.keys[n.Path], code, suggestion, format, args...)
 }
 
 func (n Node) slice(v reflect.Value) {

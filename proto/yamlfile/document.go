@@ -150,9 +150,15 @@ func (d *Document) fail(code, path, suggestion, format string, args ...any) {
 	if len(d.findings) >= findingsMax {
 		return
 	}
+	d.findings = append(d.findings, d.Finding(code, path, suggestion, format, args...))
+}
+
+// Finding makes a finding at path (see At) without adding it: for checks that
+// run later, perhaps concurrently.
+func (d *Document) Finding(code, path, suggestion, format string, args ...any) Finding {
 	at := d.At(path)
-	d.findings = append(d.findings, Finding{Code: code, File: d.File, Line: at.Line, Column: at.Column,
-		Path: path, Message: fmt.Sprintf(format, args...), Suggestion: suggestion})
+	return Finding{Code: code, File: d.File, Line: at.Line, Column: at.Column,
+		Path: path, Message: fmt.Sprintf(format, args...), Suggestion: suggestion}
 }
 
 // Join appends one key to a path, escaped as in a JSON pointer.
