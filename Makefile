@@ -1,0 +1,45 @@
+# Each noun is one thing to have. Tools are fetched at pinned versions (.ci/tool).
+.DEFAULT_GOAL := help
+.PHONY: help build run run-real smoke test lint generate sim crash bench verify
+
+# Seeds of make sim, rounds of make crash.
+SEEDS ?= 200
+ROUNDS ?= 20
+
+help: ## this list
+	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  make %-9s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
+
+build: ## bin/entente
+	go build -trimpath -o bin/entente ./cmd/entente
+
+run: ## two companies, a hub and two sandbox ticket systems in one process
+	go run ./cmd/entente dev
+
+run-real: ## the same with a real Redmine and a real Request Tracker (Debian, root)
+	.ci/setup-real
+	go run ./bench/realpair
+
+smoke: ## the round trip by itself: JSON report, exit 0 or 1
+	go run ./cmd/entente dev --check
+
+test: ## every test with the race detector; installs what it needs where it can
+	.ci/test
+
+lint: ## linters and schemas
+	.ci/tool golangci-lint run ./...
+	.ci/tool buf lint
+
+generate: ## Go code of the schemas
+	.ci/tool buf generate
+
+sim: ## simulation from SEEDS seeds
+	SEEDS=$(SEEDS) go test -count=1 -timeout 60m ./bench/sim
+
+crash: ## kill -9 in ROUNDS rounds
+	ROUNDS=$(ROUNDS) go test -count=1 -timeout 60m ./bench/crash
+
+bench: ## merge ns/op and allocations
+	go test -run '^$$' -bench . -benchmem ./crdt/...
+
+verify: ## all that a change must pass
+	.ci/run
