@@ -5,6 +5,7 @@ import (
 	"fmt"
 
 	"github.com/entente-sync/entente/connectors"
+	"github.com/entente-sync/entente/connectors/redmine"
 	"github.com/entente-sync/entente/connectors/sandbox"
 )
 
@@ -12,6 +13,7 @@ import (
 // refuse to start.
 func Specs() (map[string]connectors.Spec, error) {
 	return index(
+		redmine.Spec(),
 		sandbox.Spec(),
 	)
 }
