@@ -218,7 +218,7 @@ func TestOrderOfMaps(t *testing.T) {
 	b := load(t, `fields: {impact_note: {field: a, direction: send, read: '{"q": 1, "w": 2, "e": 3, "r": 4, "t": 5}.map(k, k).join("") + it.value.map(k, k).join("")'}}`)
 	in := value.Map(locals{"z": value.Null(), "y": value.Null(), "x": value.Null(), "w": value.Null()})
 	for range 50 {
-		if got, p := b.Get("impact_note", locals{"a": in}); p != nil || got.AsText() != "qwertwxyz" {
+		if got, p := b.Get("impact_note", locals{"a": in}); p != nil || got.AsText() != "eqrtwwxyz" {
 			t.Fatalf("%s %v", got, p)
 		}
 	}

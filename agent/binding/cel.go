@@ -36,7 +36,6 @@ type compiler struct{ env *cel.Env }
 
 func newCompiler() (compiler, error) {
 	env, err := cel.NewEnv(
-		cel.CustomTypeAdapter(adapter{}),
 		cel.Variable("it", cel.DynType),
 		cel.OptionalTypes(),
 		ext.Strings(ext.StringsVersion(4)),
@@ -71,7 +70,8 @@ func (c compiler) compile(n yamlfile.Node, what string, want *cel.Type) *program
 		n.Fail("binding.expression", "", "%s gives %s, want %s", what, got, want)
 		return nil
 	}
-	run, err := c.env.Program(ast, cel.CostLimit(celCostMax), cel.MemoryLimit(celMemoryMax))
+	run, err := c.env.Program(ast, cel.CostLimit(celCostMax), cel.MemoryLimit(celMemoryMax),
+		cel.CustomDecoratorV2(sortMaps))
 	if err != nil {
 		n.Fail("binding.expression", "", "%s: %s", what, err)
 		return nil

@@ -12,31 +12,48 @@ import (
 	"cel.dev/cel-go/common/types"
 	"cel.dev/cel-go/common/types/ref"
 	"cel.dev/cel-go/common/types/traits"
+	"cel.dev/cel-go/interpreter"
 
 	"github.com/entente-sync/entente/crdt/value"
 )
 
-// adapter makes every map of an expression iterate in the order of its keys,
-// so that a result never depends on Go's order of maps.
-type adapter struct{}
+// Maps of expressions iterate in the order of their keys, so that a result never
+// depends on Go's order of maps: those that come in are made so by toCEL, those
+// that an expression writes down by sortMaps.
 
-// NativeToValue implements types.Adapter.
-func (adapter) NativeToValue(v any) ref.Val {
-	if m, ok := v.(sortedMap); ok {
-		return m
+// sortMaps decorates what a program constructs, except lists.
+func sortMaps(i interpreter.InterpretableV2) (interpreter.InterpretableV2, error) {
+	if c, ok := i.(interpreter.InterpretableConstructor); ok && c.Type() != types.ListType {
+		return mapLiteral{i}, nil
 	}
-	out := types.DefaultTypeAdapter.NativeToValue(v)
-	if native, ok := v.(map[ref.Val]ref.Val); ok {
-		keys := make([]ref.Val, 0, len(native))
-		for k := range native {
-			keys = append(keys, k)
-		}
-		slices.SortFunc(keys, func(a, b ref.Val) int {
-			return cmp.Or(cmp.Compare(a.Type().TypeName(), b.Type().TypeName()), cmp.Compare(keyText(a), keyText(b)))
-		})
-		return sortedMap{types.NewRefValMap(adapter{}, native), keys}
+	return i, nil
+}
+
+type mapLiteral struct{ interpreter.InterpretableV2 }
+
+// Exec implements interpreter.InterpretableV2.
+func (m mapLiteral) Exec(frame *interpreter.ExecutionFrame) ref.Val {
+	return sorted(m.InterpretableV2.Exec(frame))
+}
+
+// Eval implements interpreter.Interpretable.
+func (m mapLiteral) Eval(a interpreter.Activation) ref.Val {
+	return sorted(m.InterpretableV2.Eval(a))
+}
+
+func sorted(v ref.Val) ref.Val {
+	m, ok := v.(traits.Mapper)
+	if !ok {
+		return v
 	}
-	return out
+	var keys []ref.Val
+	for it := m.Iterator(); it.HasNext() == types.True; {
+		keys = append(keys, it.Next())
+	}
+	slices.SortFunc(keys, func(a, b ref.Val) int {
+		return cmp.Or(cmp.Compare(a.Type().TypeName(), b.Type().TypeName()), cmp.Compare(keyText(a), keyText(b)))
+	})
+	return sortedMap{m, keys}
 }
 
 func keyText(k ref.Val) string { return fmt.Sprint(k.Value()) }
@@ -50,7 +67,7 @@ type sortedMap struct {
 
 // Iterator implements traits.Iterable.
 func (m sortedMap) Iterator() traits.Iterator {
-	return types.NewRefValList(adapter{}, m.keys).Iterator()
+	return types.NewRefValList(types.DefaultTypeAdapter, m.keys).Iterator()
 }
 
 // toCEL is total: a decimal becomes the nearest double, a date its text.
@@ -76,13 +93,13 @@ func toCEL(v value.Value) ref.Val {
 		for i := range elems {
 			elems[i] = toCEL(v.At(i))
 		}
-		return types.NewRefValList(adapter{}, elems)
+		return types.NewRefValList(types.DefaultTypeAdapter, elems)
 	case value.KindMap:
 		keys, m := make([]ref.Val, v.Len()), make(map[string]any, v.Len())
 		for i, k := range v.Keys() {
 			keys[i], m[k] = types.String(k), toCEL(v.At(i))
 		}
-		return sortedMap{types.NewStringInterfaceMap(adapter{}, m), keys}
+		return sortedMap{types.NewStringInterfaceMap(types.DefaultTypeAdapter, m), keys}
 	}
 	return types.NullValue
 }

@@ -2,6 +2,7 @@ package binding
 
 import (
 	"fmt"
+	"strconv"
 	"strings"
 	"time"
 
@@ -89,11 +90,11 @@ func whole(v value.Value) (value.Value, bool) {
 	if v.Kind() == value.KindInt {
 		return v, true
 	}
-	var n int64
-	if _, err := fmt.Sscanf(v.AsDecimal(), "%d", &n); err != nil || value.Int(n).String() != v.AsDecimal() {
+	if v.Kind() != value.KindDecimal {
 		return value.Null(), false
 	}
-	return value.Int(n), true
+	n, err := strconv.ParseInt(v.AsDecimal(), 10, 64)
+	return value.Int(n), err == nil
 }
 
 // same compares local values: canonically, and numbers by what they are.

@@ -39,6 +39,9 @@ func (l *loader) fields(n yamlfile.Node) {
 		n.Fail("yaml.type", "", "is %s, want a mapping", n.Shape())
 		return
 	}
+	if len(n.Entries()) == 0 {
+		n.Fail("binding.empty", "", "the binding maps no field")
+	}
 	for _, e := range n.Entries() {
 		f, ok := l.pact.Field(crdt.Field(e.Key))
 		if !ok {

@@ -28,9 +28,6 @@ func (l *loader) lint() {
 			writers[local] = r
 		}
 	}
-	if len(l.b.names) == 0 && l.b.comments == nil {
-		l.doc.Fail("binding.empty", "/fields", "", "the binding maps no field")
-	}
 }
 
 // total is law 4: each value of the pact is mapped, or unmapped is stated.
