@@ -10,11 +10,11 @@ import (
 // Connection settings of the protocol. An agent pings every clientPing; a hub
 // bears twice that rate, since grpc ends a connection that pings too often.
 const (
-	streamsMax      = 64
-	clientPing      = 20 * time.Second
-	clientPingFloor = 10 * time.Second
-	pingTimeout     = 10 * time.Second
-	connectTimeout  = 20 * time.Second
+	streamsMax     = 64
+	clientPing     = 20 * time.Second
+	clientPingMin  = 10 * time.Second
+	pingTimeout    = 10 * time.Second
+	connectTimeout = 20 * time.Second
 )
 
 // ServerOptions is how every hub listens; add credentials.
@@ -25,7 +25,7 @@ func ServerOptions() []grpc.ServerOption {
 		grpc.MaxConcurrentStreams(streamsMax),
 		grpc.ConnectionTimeout(connectTimeout),
 		grpc.KeepaliveEnforcementPolicy(keepalive.EnforcementPolicy{
-			MinTime: clientPingFloor, PermitWithoutStream: true,
+			MinTime: clientPingMin, PermitWithoutStream: true,
 		}),
 		grpc.KeepaliveParams(keepalive.ServerParameters{Time: clientPing, Timeout: pingTimeout}),
 	}
