@@ -4,11 +4,13 @@ import (
 	"errors"
 	"reflect"
 	"slices"
+	"strings"
 	"testing"
 
 	"github.com/entente-sync/entente/crdt"
 	"github.com/entente-sync/entente/hub/command"
 	"github.com/entente-sync/entente/hub/state"
+	"github.com/entente-sync/entente/proto/wire"
 )
 
 func TestFounding(t *testing.T) {
@@ -241,4 +243,65 @@ func FuzzApply(f *testing.F) {
 			t.Fatal(err)
 		}
 	})
+}
+
+// What an op may be answered with is in the protocol's table, and what the table
+// says becomes of the op fits the outcome.
+func TestReasonsAreTheProtocols(t *testing.T) {
+	for reason, fates := range map[state.Reason][]wire.Fate{
+		state.ReasonMalformed:   {wire.FateHold},
+		state.ReasonStampFuture: {wire.FateRestamp},
+		state.ReasonStampBase:   {wire.FateRestamp},
+		state.ReasonForged:      {wire.FateHold},
+		state.ReasonSeqReused:   {wire.FateRestamp, wire.FateHold},
+		state.ReasonGap:         {wire.FateRewind},
+		state.ReasonEpoch:       {wire.FateResend},
+		state.ReasonPactUnknown: {wire.FateResend},
+		state.ReasonNotMember:   {wire.FateResend},
+		state.ReasonUnfounded:   {wire.FateResend},
+	} {
+		if d := wire.Describe(wire.Reason(reason)); !d.Reason.Known() || !slices.Contains(fates, d.Fate) {
+			t.Errorf("%s: known %v, fate %s, want one of %v", reason, d.Reason.Known(), d.Fate, fates)
+		}
+	}
+	for ours, theirs := range map[state.Outcome]wire.Outcome{
+		state.OutcomeApplied: wire.OutcomeApplied, state.OutcomeRefused: wire.OutcomeRefused,
+		state.OutcomeRetry: wire.OutcomeRetry, state.OutcomeGap: wire.OutcomeGap,
+	} {
+		if uint8(ours) != uint8(theirs) || ours.String() != theirs.String() {
+			t.Errorf("outcome %s is %s on the wire", ours, theirs)
+		}
+	}
+}
+
+// The largest op under the longest name that is allowed can lose: its conflict
+// record is made, restored and resolved.
+func TestLargestConflict(t *testing.T) {
+	l := newLog(t)
+	a, b := author("acme", 1), author("globex", 1)
+	k := key(1, "labels/"+crdt.Field(strings.Repeat("a", 32)))
+	large := edit(a, 1, k, 1, strings.Repeat("x", crdt.ValueBytesMax-6))
+	if len(large.Value) != crdt.ValueBytesMax {
+		t.Fatalf("the largest value has %d bytes, limit %d", len(large.Value), crdt.ValueBytesMax)
+	}
+	l.publish(epochOne, crdt.OpID{}, large)
+	l.publish(epochOne, crdt.OpID{}, edit(b, 1, k, 2, "winner"))
+	m := state.New()
+	if err := m.Restore(l.m.Image()); err != nil {
+		t.Fatal(err)
+	}
+	l.m = m
+	res := l.publish(epochOne, crdt.OpID{}, on(edit(a, 2, k, 3, "again"), large.ID(), 3))
+	lost := m.Get(k.Sibling(crdt.LostField(k.Field, large.Digest())))
+	if res[0].Outcome != state.OutcomeApplied || lost == nil {
+		t.Fatalf("%+v, record %v", res, lost)
+	}
+	if d, err := crdt.DecodeLost(&lost.Register.Op); err != nil || d.State != crdt.LostResolved {
+		t.Fatalf("record %s: %v", d.State, err)
+	}
+	long := edit(a, 3, k, 4, "x")
+	long.Key.Field = "labels/" + crdt.Field(strings.Repeat("a", 230))
+	if r := l.publish(epochOne, crdt.OpID{}, long)[0]; r.Reason != state.ReasonMalformed {
+		t.Fatalf("a name that has no room for a conflict record: %+v", r)
+	}
 }

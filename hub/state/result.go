@@ -40,7 +40,7 @@ const (
 	ReasonPactInvalid Reason = "pact.invalid" // of a PutPact: unreadable document
 	ReasonPactNewer   Reason = "version.newer"
 	ReasonPacts       Reason = "quota.pacts"  // of a PutPact: PactsMax reached
-	ReasonUnfounded   Reason = "hub.internal" // no Found was applied yet
+	ReasonUnfounded   Reason = "hub.readonly" // no Found was applied yet
 	ReasonFounded     Reason = "hub.founded"  // of a Found: the hub has an identity
 )
 

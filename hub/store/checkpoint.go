@@ -27,7 +27,7 @@ func (s *Store) Checkpoint(img *state.Image) error {
 	if err := s.usable(); err != nil {
 		return err
 	}
-	if img.Meta.Index <= s.index {
+	if img.Meta.Index <= s.index.Load() {
 		return nil // nothing was applied since
 	}
 	err := write(s.db, stateDir(s.dir, s.number), img)

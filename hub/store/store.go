@@ -7,6 +7,7 @@ import (
 	"fmt"
 	"os"
 	"sync"
+	"sync/atomic"
 
 	"github.com/dgraph-io/badger/v4"
 	"github.com/dgraph-io/badger/v4/options"
@@ -37,16 +38,17 @@ type Options struct {
 // largest, and the value log is never collected.
 const valueBytesMax = 1 << 20
 
-// Store is the newest complete checkpoint in a directory of its own. One
-// goroutine at a time writes; all methods may be called concurrently.
+// Store is the newest complete checkpoint in a directory of its own. All methods
+// may be called concurrently; but for Index they run one after another.
 type Store struct {
 	dir  string
 	opts Options
 
-	mu     sync.Mutex // guards everything below; held while writing
+	index atomic.Uint64 // of the newest complete checkpoint; 0 before the first
+
+	mu     sync.Mutex // guards everything below; held while reading or writing
 	number uint64     // of the database in force
 	db     *badger.DB // nil after Close
-	index  uint64     // of the newest complete checkpoint; 0 before the first
 	poison error      // the first failed write: nothing is written after it
 }
 
@@ -101,7 +103,8 @@ func (s *Store) open() error {
 // use puts a database into force in memory. Versions below its newest
 // checkpoint may go; those above it belong to one that is not complete.
 func (s *Store) use(number uint64, db *badger.DB, index uint64) {
-	s.number, s.db, s.index = number, db, index
+	s.number, s.db = number, db
+	s.index.Store(index)
 	db.SetDiscardTs(index)
 }
 
@@ -137,11 +140,8 @@ func rescue(err *error) {
 }
 
 // Index returns the index of the newest complete checkpoint; 0 before the first.
-func (s *Store) Index() uint64 {
-	s.mu.Lock()
-	defer s.mu.Unlock()
-	return s.index
-}
+// It waits for nothing.
+func (s *Store) Index() uint64 { return s.index.Load() }
 
 // Restore replaces everything by a full image: in a new directory, which comes
 // into force at once when all of it is on stable storage. A crash before that

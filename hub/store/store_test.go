@@ -208,7 +208,7 @@ func TestMissingAndStaleRows(t *testing.T) {
 			row.State.Seen--
 			row.State.Applied = row.State.Seen
 			at := s.db.NewTransactionAt(math.MaxUint64, true)
-			if err := errors.Join(set(at, authorKey(&row), appendAuthor(header(64), &row)), at.CommitAt(s.index, nil)); err != nil {
+			if err := errors.Join(set(at, authorKey(&row), appendAuthor(header(64), &row)), at.CommitAt(s.Index(), nil)); err != nil {
 				t.Fatal(err)
 			}
 		},
@@ -234,7 +234,7 @@ func TestMissingAndStaleRows(t *testing.T) {
 func erase(t *testing.T, s *Store, key []byte) {
 	t.Helper()
 	txn := s.db.NewTransactionAt(math.MaxUint64, true)
-	if err := errors.Join(txn.Delete(key), txn.CommitAt(s.index, nil)); err != nil {
+	if err := errors.Join(txn.Delete(key), txn.CommitAt(s.Index(), nil)); err != nil {
 		t.Fatal(err)
 	}
 }
@@ -248,7 +248,7 @@ func TestNewerRow(t *testing.T) {
 	txn := s.db.NewTransactionAt(math.MaxUint64, true)
 	row := header(0)
 	row[0] = Format + 1
-	if err := errors.Join(set(txn, []byte("p"), row), txn.CommitAt(s.index, nil)); err != nil {
+	if err := errors.Join(set(txn, []byte("p"), row), txn.CommitAt(s.Index(), nil)); err != nil {
 		t.Fatal(err)
 	}
 	if _, err := s.Load(); !errors.Is(err, ErrNewer) || errors.Is(err, ErrDamaged) {
