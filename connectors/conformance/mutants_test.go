@@ -121,17 +121,16 @@ func environment(s *memory.System, caps connectors.Capabilities, change func(*mu
 	return e
 }
 
-// TestMutants: each mistake is caught by the case that is there for it, and the
-// correct connector passes all.
-func TestMutants(t *testing.T) {
-	type caps = connectors.Capabilities
+// flaw is a mistake, and the case that must catch it.
+type flaw struct {
+	caps   func(*connectors.Capabilities)
+	mutate func(*mutant)
+	want   string // "" means that no case may fail
+}
+
+func listingFlaws() map[string]flaw {
 	var pages int
-	last := value.Null()
-	mutants := map[string]struct {
-		caps   func(*caps)
-		mutate func(*mutant)
-		want   string // "" means that no case may fail
-	}{
+	return map[string]flaw{
 		"correct": {mutate: func(*mutant) {}},
 		"forgets every third reference": {mutate: func(m *mutant) {
 			m.changes = func(_ connectors.Cursor, _ int, p connectors.Page, err error) (connectors.Page, error) {
@@ -175,6 +174,12 @@ func TestMutants(t *testing.T) {
 				return err
 			}
 		}, want: "record-whole"},
+	}
+}
+
+func recordFlaws() map[string]flaw {
+	var pages int
+	return map[string]flaw{
 		"null reads as empty text": {mutate: func(m *mutant) {
 			m.read = func(r *connectors.Record, err error) error {
 				for name, v := range r.Fields {
@@ -225,6 +230,12 @@ func TestMutants(t *testing.T) {
 				return k
 			}
 		}, want: "find-is-exact"},
+	}
+}
+
+func answerFlaws() map[string]flaw {
+	last := value.Null()
+	return map[string]flaw{
 		"no field in errors": {mutate: func(m *mutant) {
 			m.after = func(_ *connectors.Receipt, err error) error {
 				var e *connectors.Error
@@ -275,6 +286,11 @@ func TestMutants(t *testing.T) {
 				return err
 			}
 		}, want: "comment-append"},
+	}
+}
+
+func textFlaws() map[string]flaw {
+	return map[string]flaw{
 		"all comments public": {mutate: func(m *mutant) {
 			m.before = func(w *connectors.Write) error { w.Comment.Internal = false; return nil }
 		}, want: "comment-visibility"},
@@ -326,10 +342,18 @@ func TestMutants(t *testing.T) {
 				return err
 			}
 		}, want: "unknown-key"},
+	}
+}
+
+func abilityFlaws() map[string]flaw {
+	type caps = connectors.Capabilities
+	return map[string]flaw{
 		"wrong zone": {mutate: func(m *mutant) {
 			m.read = func(r *connectors.Record, err error) error { r.Created = r.Created.Add(-2 * time.Hour); return err }
 		}, want: "clock"},
 		"undeclared conditional": {caps: func(c *caps) { c.Conditional = false }, mutate: func(*mutant) {}, want: "undeclared-conditional"},
+		"undeclared receipts":    {caps: func(c *caps) { c.WriteRevision = false }, mutate: func(*mutant) {}, want: "undeclared-write-revision"},
+		"leaks a goroutine":      {mutate: func(*mutant) { go func() { time.Sleep(5 * time.Second) }() }, want: "no-goroutine-leak"},
 		"undeclared revisions": {caps: func(c *caps) { c.Revisions, c.Conditional, c.WriteRevision = false, false, false },
 			mutate: func(*mutant) {}, want: "undeclared-revisions"},
 		"undeclared history":      {caps: func(c *caps) { c.History = false }, mutate: func(*mutant) {}, want: "undeclared-history"},
@@ -340,7 +364,16 @@ func TestMutants(t *testing.T) {
 		"undeclared evidence":     {caps: func(c *caps) { c.DeleteEvidence = false }, mutate: func(*mutant) {}, want: "delete-no-evidence"},
 		"contradictory abilities": {caps: func(c *caps) { c.Comments = false }, mutate: func(*mutant) {}, want: "spec-valid"},
 	}
-	for name, m := range mutants {
+}
+
+// TestMutants: each mistake is caught by the case that is there for it, and the
+// correct connector passes all.
+func TestMutants(t *testing.T) {
+	flaws := map[string]flaw{}
+	for _, table := range []map[string]flaw{listingFlaws(), recordFlaws(), answerFlaws(), textFlaws(), abilityFlaws()} {
+		maps.Copy(flaws, table)
+	}
+	for name, m := range flaws {
 		t.Run(name, func(t *testing.T) {
 			s := memory.New(memory.Config{Now: time.Now})
 			c := memory.All()

@@ -18,6 +18,8 @@ func writeCases() []Case {
 			Why: "after a crash an update may be written again"},
 		{Name: "write-revision", Run: writeRevision, Needs: func(c connectors.Capabilities, _ *Env) bool { return c.WriteRevision },
 			Why: "the receipt is proof of what a read-back shows"},
+		{Name: "undeclared-write-revision", Run: undeclaredWriteRevision, Needs: func(c connectors.Capabilities, _ *Env) bool { return !c.WriteRevision },
+			Why: "an undeclared ability is one that the agent does not use"},
 		{Name: "conditional-conflict", Run: conditionalConflict, Needs: func(c connectors.Capabilities, _ *Env) bool { return c.Conditional },
 			Why: "only the system can see the edit that slips in between read and write"},
 		{Name: "undeclared-conditional", Run: undeclaredConditional, Needs: func(c connectors.Capabilities, _ *Env) bool { return !c.Conditional && c.Revisions },
@@ -99,6 +101,14 @@ func writeRevision(t T, e *Env) {
 		t.Error("Capabilities.WriteRevision is declared, but Receipt.Revision is empty")
 	} else if receipt.Revision != rec.Revision {
 		t.Errorf("Receipt.Revision %q is not what the next read shows, %q", receipt.Revision, rec.Revision)
+	}
+}
+
+func undeclaredWriteRevision(t T, e *Env) {
+	key := e.create(t, "receipt", "", nil)
+	receipt := e.update(t, key, map[string]value.Value{e.Driver.Fields.Text: e.unique("receipt")})
+	if receipt.Revision != "" {
+		t.Errorf("Receipt.Revision is %q: declare Capabilities.WriteRevision if the answer proves it, else leave it empty", receipt.Revision)
 	}
 }
 
