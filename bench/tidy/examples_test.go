@@ -84,6 +84,9 @@ func textExamples() map[string]example {
 		"replace":       {"pins", "go.mod", goodModule() + "replace a => b v1\n", []string{"replace"}},
 		"good versions": {"pins", "go.mod", goodModule(), nil},
 
+		"unknown reason": {"reasons", "hub/x.go", "package p\nconst ReasonOdd = \"odd.one\"\n", []string{"odd.one"}},
+		"known reason":   {"reasons", "hub/x.go", "package p\nconst ReasonGap Reason = \"seq.gap\"\n", nil},
+
 		"dead data": {"testdata", "hub/testdata/old.bin", "", []string{"nothing reads it"}},
 	}
 }

@@ -8,6 +8,7 @@ import (
 	"testing/fstest"
 
 	"github.com/entente-sync/entente/bench/tidy"
+	"github.com/entente-sync/entente/proto/wire"
 )
 
 // rules are all of them, each from a tree to findings.
@@ -23,7 +24,10 @@ func rules() map[string]func(*tidy.Tree) ([]tidy.Finding, error) {
 		"unfinished":   tidy.CheckUnfinished,
 		"design":       sure(tidy.CheckDesign),
 		"pins":         tidy.CheckPins,
-		"testdata":     sure(tidy.CheckTestData),
+		"reasons": sure(func(t *tidy.Tree) []tidy.Finding {
+			return tidy.CheckReasons(t, func(code string) bool { return wire.Reason(code).Known() })
+		}),
+		"testdata": sure(tidy.CheckTestData),
 	}
 }
 

@@ -21,6 +21,7 @@ const (
 	ReasonPactWriter    Reason = "pact.writer"
 	ReasonPactDelete    Reason = "pact.delete"
 	ReasonPactValue     Reason = "pact.value"
+	ReasonPactInvalid   Reason = "pact.invalid"
 
 	ReasonAuthorUnknown Reason = "author.unknown"
 	ReasonAuthorForged  Reason = "author.forged"
@@ -38,6 +39,7 @@ const (
 
 	ReasonQuotaOps     Reason = "quota.ops"
 	ReasonQuotaRecords Reason = "quota.records"
+	ReasonQuotaPacts   Reason = "quota.pacts"
 
 	ReasonLeaderNone  Reason = "leader.none"
 	ReasonLeaderMoved Reason = "leader.moved"
@@ -50,6 +52,7 @@ const (
 	ReasonVersionNewer Reason = "version.newer"
 	ReasonVersionOlder Reason = "version.older"
 
+	ReasonHubFounded     Reason = "hub.founded"
 	ReasonHubReadonly    Reason = "hub.readonly"
 	ReasonHubDraining    Reason = "hub.draining"
 	ReasonHubBusy        Reason = "hub.busy"
@@ -116,6 +119,7 @@ var reasons = []Description{
 	{ReasonPactWriter, "This site may not write the field.", false, FateHold, codes.PermissionDenied},
 	{ReasonPactDelete, "This site may not delete records of the pact.", false, FateHold, codes.PermissionDenied},
 	{ReasonPactValue, "The value does not fit the field's type or limits.", false, FateHold, codes.InvalidArgument},
+	{ReasonPactInvalid, "The pact's document cannot be read or breaks a rule.", false, FateNone, codes.InvalidArgument},
 
 	{ReasonAuthorUnknown, "The caller showed no certificate of an agent.", false, FateResend, codes.Unauthenticated},
 	{ReasonAuthorForged, "The op names another author than the caller.", false, FateHold, codes.PermissionDenied},
@@ -133,6 +137,7 @@ var reasons = []Description{
 
 	{ReasonQuotaOps, "The pact's ops per second are used up.", true, FateResend, codes.ResourceExhausted},
 	{ReasonQuotaRecords, "The pact holds as many records as it may.", false, FateHold, codes.ResourceExhausted},
+	{ReasonQuotaPacts, "The hub holds as many pacts as it may.", false, FateNone, codes.ResourceExhausted},
 
 	{ReasonLeaderNone, "The hub has no leader at the moment.", true, FateResend, codes.Unavailable},
 	{ReasonLeaderMoved, "Another node leads the hub.", true, FateResend, codes.Unavailable},
@@ -145,6 +150,7 @@ var reasons = []Description{
 	{ReasonVersionNewer, "What the caller speaks or sent is in a newer format than this program knows.", false, FateHold, codes.FailedPrecondition},
 	{ReasonVersionOlder, "The caller's protocol is older than any that this program speaks.", false, FateNone, codes.FailedPrecondition},
 
+	{ReasonHubFounded, "The hub has an identity already.", false, FateNone, codes.FailedPrecondition},
 	{ReasonHubReadonly, "The hub takes no writes at the moment.", true, FateResend, codes.Unavailable},
 	{ReasonHubDraining, "This node is about to stop; another one serves.", true, FateResend, codes.Unavailable},
 	{ReasonHubBusy, "The hub is at its limit of work under way.", true, FateResend, codes.ResourceExhausted},
