@@ -150,7 +150,7 @@ func cancellation(t T, e *Env) {
 }
 
 func goroutineLeak(t T, e *Env) {
-	const instances = 4
+	const instances, tolerated = 6, 3 // others come and go meanwhile
 	use := func() {
 		for range instances {
 			c, err := e.Driver.Spec.Open(e.Scope.Settings)
@@ -166,10 +166,10 @@ func goroutineLeak(t T, e *Env) {
 	before := runtime.NumGoroutine()
 	use()
 	after := runtime.NumGoroutine()
-	for deadline := time.Now().Add(2 * time.Second); after >= before+instances && time.Now().Before(deadline); after = runtime.NumGoroutine() {
+	for deadline := time.Now().Add(2 * time.Second); after > before+tolerated && time.Now().Before(deadline); after = runtime.NumGoroutine() {
 		time.Sleep(10 * time.Millisecond)
 	}
-	if after >= before+instances {
+	if after > before+tolerated {
 		t.Errorf("%d instances left %d goroutines: stop what Open or a call started, and implement io.Closer to drop idle connections",
 			instances, after-before)
 	}
