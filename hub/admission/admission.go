@@ -1,0 +1,203 @@
+// Package admission decides on the leader what of a batch goes into the log. It
+// freezes what Apply may not find out by itself: who is calling, at what time,
+// and how much of it. What is state (membership, pact versions, writers, stamps
+// against the entry's time, seqs) Apply decides again, and every final refusal is
+// Apply's, in the log; admission only turns away, consuming nothing.
+package admission
+
+import (
+	"context"
+	"errors"
+	"time"
+
+	"github.com/entente-sync/entente/crdt"
+	"github.com/entente-sync/entente/hub/command"
+	"github.com/entente-sync/entente/hub/replica"
+	"github.com/entente-sync/entente/hub/state"
+	"github.com/entente-sync/entente/proto/identity"
+	"github.com/entente-sync/entente/proto/wire"
+)
+
+// Waits that are told to agents, where nothing better is known.
+const (
+	retryLeader = 100 * time.Millisecond
+	retryBusy   = 50 * time.Millisecond
+	retryEpoch  = time.Second
+)
+
+// Log is what admission needs of the replica.
+type Log interface {
+	// Start queues c and returns at once; what is started first is applied first.
+	// Errors are those of package replica.
+	Start(c command.Command) (wait func(context.Context) (state.CommandResult, error), err error)
+	// Leader names the node that leads, "" if none is known.
+	Leader() string
+}
+
+// State is what admission reads.
+type State interface {
+	Hub() (command.HubID, crdt.Epoch)
+	Pact(name crdt.Pact) (state.PactInfo, error)
+}
+
+// Config of an Admission. All fields are needed.
+type Config struct {
+	Log   Log
+	State State
+	Now   func() time.Time
+	// Self is this node's name; AgentAddress tells where agents reach a node, ""
+	// if that is not known.
+	Self         string
+	AgentAddress func(node string) string
+	// OpsPerSecond is the limit of one site in one pact that sets none itself.
+	OpsPerSecond int
+	// Answered is told each answer as it is given; it must not wait.
+	Answered func(wire.BatchResult)
+}
+
+// Admission of one node. Safe for concurrent use.
+type Admission struct {
+	cfg    Config
+	quotas quotas
+}
+
+// New returns the admission of a node, whether it leads or not.
+func New(cfg Config) *Admission {
+	return &Admission{cfg: cfg, quotas: quotas{buckets: map[bucketKey]*bucket{}}}
+}
+
+// Pending is a batch that was admitted or turned away.
+type Pending struct {
+	admission *Admission
+	batch     uint64
+	results   []wire.OpResult
+	parts     []part
+	retry     time.Duration
+	leader    string
+}
+
+// part is a run of the batch's ops that went into the log as one command.
+type part struct {
+	from int
+	wait func(context.Context) (state.CommandResult, error)
+}
+
+// Admit starts what of b may go into the log, and returns at once. Batches of
+// one caller must be admitted in the order sent, by one goroutine.
+func (a *Admission) Admit(who identity.Agent, b wire.Batch) *Pending {
+	p := &Pending{admission: a, batch: b.ID, results: make([]wire.OpResult, len(b.Ops))}
+	if p.forged(who, b.Ops) {
+		return p
+	}
+	if reason, retry := a.check(who, b); reason != "" {
+		p.turnAway(0, reason, retry)
+		return p
+	}
+	whole := command.Publish{
+		Site: who.Site, Agent: who.Name, Pact: b.Pact, Epoch: b.Epoch, After: b.After, Ops: b.Ops,
+	}
+	from := 0
+	for _, c := range whole.Split(replica.CommandBytesMax) {
+		wait, err := a.cfg.Log.Start(c)
+		if err != nil {
+			p.failed(from, err)
+			return p
+		}
+		p.parts = append(p.parts, part{from, wait})
+		from += len(c.Ops)
+	}
+	return p
+}
+
+// forged answers a batch that holds ops of another author than the caller. Such
+// an op is refused without a trace in the log, or anybody could fill it in the
+// name of others; its neighbours may come again without it.
+func (p *Pending) forged(who identity.Agent, ops []crdt.Op) bool {
+	found := false
+	for i := range ops {
+		p.results[i] = wire.OpResult{Outcome: wire.OutcomeRetry, Reason: wire.ReasonAuthorForged}
+		if author := ops[i].Author; author.Site != who.Site || author.Agent != who.Name {
+			p.results[i].Outcome = wire.OutcomeRefused
+			found = true
+		}
+	}
+	return found
+}
+
+// check says why the batch as a whole cannot be taken now.
+func (a *Admission) check(who identity.Agent, b wire.Batch) (wire.Reason, time.Duration) {
+	_, epoch := a.cfg.State.Hub()
+	if b.Epoch != epoch {
+		return wire.ReasonEpochChanged, retryEpoch
+	}
+	info, err := a.cfg.State.Pact(b.Pact)
+	if err != nil {
+		return wire.ReasonPactUnknown, retryEpoch
+	}
+	if !info.Pact.IsMember(who.Site) {
+		return wire.ReasonPactNotMember, retryEpoch
+	}
+	limit := info.Pact.Limits.OpsPerSecond
+	if limit <= 0 {
+		limit = a.cfg.OpsPerSecond
+	}
+	if wait := a.quotas.take(a.cfg.Now(), bucketKey{b.Pact, who.Site}, limit, len(b.Ops)); wait > 0 {
+		return wire.ReasonQuotaOps, wait
+	}
+	return "", 0
+}
+
+// turnAway answers everything from an op on with retry.
+func (p *Pending) turnAway(from int, reason wire.Reason, retry time.Duration) {
+	for i := from; i < len(p.results); i++ {
+		p.results[i] = wire.OpResult{Outcome: wire.OutcomeRetry, Reason: reason}
+	}
+	p.retry = max(p.retry, retry)
+}
+
+// failed answers what the log did not take, or lost sight of.
+func (p *Pending) failed(from int, err error) {
+	cfg := &p.admission.cfg
+	switch {
+	case errors.Is(err, replica.ErrBusy):
+		p.turnAway(from, wire.ReasonHubBusy, retryBusy)
+	case errors.Is(err, replica.ErrNotLeader):
+		leader := cfg.Log.Leader()
+		if p.leader = cfg.AgentAddress(leader); leader != "" && leader != cfg.Self && p.leader != "" {
+			p.turnAway(from, wire.ReasonLeaderMoved, 0)
+			return
+		}
+		p.leader = ""
+		p.turnAway(from, wire.ReasonLeaderNone, retryLeader)
+	default:
+		p.turnAway(from, wire.ReasonLeaderLost, retryLeader)
+	}
+}
+
+// Wait returns the answer to the batch, one result per op, when everything that
+// went into the log is applied, or its outcome can no longer be known. Call it once.
+func (p *Pending) Wait(ctx context.Context) wire.BatchResult {
+	for i, part := range p.parts {
+		end := len(p.results)
+		if i+1 < len(p.parts) {
+			end = p.parts[i+1].from
+		}
+		result, err := part.wait(ctx)
+		if err != nil {
+			p.failed(part.from, err)
+			continue // later parts may yet be applied; they are answered by what became of them
+		}
+		for j := range result.Ops[:min(len(result.Ops), end-part.from)] {
+			r := result.Ops[j]
+			p.results[part.from+j] = wire.OpResult{
+				Outcome: wire.Outcome(r.Outcome), Reason: wire.Reason(r.Reason), Offset: r.Offset,
+			}
+		}
+	}
+	answer := wire.BatchResult{
+		Batch: p.batch, Results: p.results, TimeMillis: p.admission.cfg.Now().UnixMilli(),
+		RetryAfter: p.retry, Leader: p.leader,
+	}
+	p.admission.cfg.Answered(answer)
+	return answer
+}

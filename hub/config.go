@@ -1,0 +1,224 @@
+package hub
+
+import (
+	"crypto/rand"
+	"crypto/tls"
+	"crypto/x509"
+	"encoding/hex"
+	"errors"
+	"fmt"
+	"io"
+	"log/slog"
+	"net"
+	"time"
+
+	"github.com/prometheus/client_golang/prometheus"
+
+	"github.com/entente-sync/entente/crdt"
+	"github.com/entente-sync/entente/hub/command"
+	"github.com/entente-sync/entente/proto/identity"
+	"github.com/entente-sync/entente/proto/pact"
+)
+
+// Config of one node. Which hub and node it is, its certificate says: there is
+// no second place where the two could differ. Zero settings mean the defaults of
+// withDefaults.
+type Config struct {
+	// Dir holds everything that this node must not forget; one process at a time.
+	Dir string
+	// TLS of this node: its certificate first in Certificates, RootCAs and
+	// ClientCAs that the hub's agents and nodes chain to. Both ports use it.
+	TLS *tls.Config
+	// Agents accepts agents, Nodes the hub's other nodes; the hub closes both.
+	// Nodes may be nil in a hub of one.
+	Agents, Nodes net.Listener
+	// Peers are all nodes that found the hub, this one included; every one of them
+	// is given the same list. Nil founds a hub of one. Once the hub exists its
+	// membership is in its state, and Peers only says where nodes are reached.
+	Peers []Peer
+	// Pacts are put in force when they are newer than what the hub holds.
+	Pacts []*pact.Pact
+
+	// OpsPerSecond bounds one site in one pact that sets no limit itself.
+	OpsPerSecond int
+	// DriftMax is how far a stamp may be ahead of the leader's clock.
+	DriftMax time.Duration
+
+	Now    func() time.Time
+	Random io.Reader
+	Log    *slog.Logger
+	// Metrics receives the hub's metrics and serves them at /metrics.
+	Metrics *prometheus.Registry
+	// Exit is called once when the node has stopped itself for good: a failed
+	// sync, damage, or a state that differs from its peers'. The process must end;
+	// Exit must not wait for Close.
+	Exit func(error)
+
+	Timing Timing
+	Sizes  Sizes
+}
+
+// Peer is one node of the hub and where it is reached now.
+type Peer struct {
+	Node   string
+	Nodes  string // host:port for other nodes
+	Agents string // host:port for agents
+}
+
+// Timing of a node; tests shorten it.
+type Timing struct {
+	Heartbeat  time.Duration // without a leader for this long, nodes elect one; shorter by default in a hub of one
+	Commit     time.Duration // how soon followers hear of a commit
+	Audit      time.Duration // between comparisons of the nodes' digests
+	Checkpoint time.Duration // at most this long between checkpoints
+	FeedBeat   time.Duration // a feed is never silent for longer
+	BehindMax  time.Duration // a subscriber ahead of this node waits so long for it
+	StallMax   time.Duration // a leader that commits nothing for so long is unhealthy
+	Drain      time.Duration // for streams to end when the node stops
+	Govern     time.Duration // between looks at whether the leader owes the hub something
+}
+
+// Sizes of a node, in bytes; tests shrink them.
+type Sizes struct {
+	Checkpoint int64 // of commands applied between checkpoints
+	Trailing   int64 // of log kept below a checkpoint for slow nodes
+	Segment    int   // of one file of the log, preallocated
+	MemTable   int64 // of the store
+}
+
+func (c Config) withDefaults() Config {
+	set(&c.OpsPerSecond, 100_000)
+	set(&c.DriftMax, time.Minute)
+	if len(c.Peers) < 2 {
+		set(&c.Timing.Heartbeat, 200*time.Millisecond) // nobody to wait for
+	}
+	set(&c.Timing.Heartbeat, 3*time.Second)
+	set(&c.Timing.Commit, 3*time.Millisecond)
+	set(&c.Timing.Audit, time.Minute)
+	set(&c.Timing.Checkpoint, 30*time.Second)
+	set(&c.Timing.FeedBeat, 10*time.Second)
+	set(&c.Timing.BehindMax, 5*time.Second)
+	set(&c.Timing.StallMax, 10*time.Second)
+	set(&c.Timing.Drain, 5*time.Second)
+	set(&c.Timing.Govern, 200*time.Millisecond)
+	set(&c.Sizes.Checkpoint, 64<<20)
+	set(&c.Sizes.Trailing, 64<<20)
+	set(&c.Sizes.Segment, 64<<20)
+	if c.Now == nil {
+		c.Now = time.Now
+	}
+	if c.Random == nil {
+		c.Random = rand.Reader
+	}
+	if c.Log == nil {
+		c.Log = slog.New(slog.DiscardHandler)
+	}
+	if c.Metrics == nil {
+		c.Metrics = prometheus.NewRegistry()
+	}
+	return c
+}
+
+func set[T comparable](field *T, value T) {
+	var zero T
+	if *field == zero {
+		*field = value
+	}
+}
+
+// Validate reports the first part of c that cannot work.
+func (c *Config) Validate() error {
+	self, err := c.identity()
+	switch {
+	case err != nil:
+		return err
+	case c.Dir == "":
+		return errors.New("hub config: no directory")
+	case c.Agents == nil:
+		return errors.New("hub config: no listener for agents")
+	case c.Exit == nil:
+		return errors.New("hub config: no Exit")
+	case c.DriftMax < 0 || c.OpsPerSecond < 0:
+		return errors.New("hub config: negative limit")
+	}
+	if err := c.validatePeers(self); err != nil {
+		return err
+	}
+	seen := map[crdt.Pact]bool{}
+	for _, p := range c.Pacts {
+		if err := p.Validate(); err != nil {
+			return fmt.Errorf("hub config: pact %s: %w", p.Name, err)
+		}
+		if seen[p.Name] {
+			return fmt.Errorf("hub config: pact %s is given twice", p.Name)
+		}
+		seen[p.Name] = true
+	}
+	return nil
+}
+
+func (c *Config) validatePeers(self identity.Node) error {
+	if len(c.Peers) == 0 {
+		return nil
+	}
+	if c.Nodes == nil {
+		return errors.New("hub config: peers, but no listener for nodes")
+	}
+	seen := map[string]bool{}
+	for _, p := range c.Peers {
+		if seen[p.Node] {
+			return fmt.Errorf("hub config: node %s is given twice", p.Node)
+		}
+		seen[p.Node] = true
+		for _, address := range []string{p.Nodes, p.Agents} {
+			if _, _, err := net.SplitHostPort(address); err != nil {
+				return fmt.Errorf("hub config: node %s: %w", p.Node, err)
+			}
+		}
+	}
+	if !seen[self.Name] {
+		return fmt.Errorf("hub config: this node, %s, is not among the peers", self.Name)
+	}
+	return nil
+}
+
+// identity reads the node's certificate.
+func (c *Config) identity() (identity.Node, error) {
+	if c.TLS == nil || len(c.TLS.Certificates) == 0 || c.TLS.RootCAs == nil || c.TLS.ClientCAs == nil {
+		return identity.Node{}, errors.New("hub config: TLS needs a certificate, RootCAs and ClientCAs")
+	}
+	pair := c.TLS.Certificates[0]
+	leaf := pair.Leaf
+	if leaf == nil {
+		if len(pair.Certificate) == 0 {
+			return identity.Node{}, errors.New("hub config: the certificate is empty")
+		}
+		var err error
+		if leaf, err = x509.ParseCertificate(pair.Certificate[0]); err != nil {
+			return identity.Node{}, fmt.Errorf("hub config: certificate: %w", err)
+		}
+	}
+	self, err := identity.NodeFromCertificate(leaf)
+	if err != nil {
+		return identity.Node{}, fmt.Errorf("hub config: certificate: %w", err)
+	}
+	return self, nil
+}
+
+// NewID makes the id of a new hub, which its nodes' certificates carry.
+func NewID(random io.Reader) (command.HubID, error) {
+	var id command.HubID
+	if _, err := io.ReadFull(random, id[:]); err != nil {
+		return id, fmt.Errorf("new hub id: %w", err)
+	}
+	return id, nil
+}
+
+func parseID(s string) (id command.HubID, err error) {
+	raw, err := hex.DecodeString(s)
+	if err == nil && len(raw) != len(id) {
+		err = fmt.Errorf("%d bytes", len(raw))
+	}
+	copy(id[:], raw)
+	return id, err
+}

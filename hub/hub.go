@@ -1,0 +1,241 @@
+// Package hub is one node of a hub, put together:
+//
+//	rpc → admission → replica (raft log) → state.Apply → store
+//	                                          ↓
+//	                          rpc ← fanout (feeds)
+//
+// Each arrow is a package that knows only what is below it; this one wires them,
+// founds a new hub, puts pacts in force, and answers for health and metrics.
+package hub
+
+import (
+	"context"
+	"crypto/tls"
+	"errors"
+	"fmt"
+	"net"
+	"net/http"
+	"sync"
+	"time"
+
+	"google.golang.org/grpc"
+	"google.golang.org/grpc/credentials"
+
+	"github.com/entente-sync/entente/crdt"
+	"github.com/entente-sync/entente/hub/admission"
+	"github.com/entente-sync/entente/hub/fanout"
+	"github.com/entente-sync/entente/hub/replica"
+	"github.com/entente-sync/entente/hub/rpc"
+	"github.com/entente-sync/entente/hub/state"
+	"github.com/entente-sync/entente/proto/identity"
+	"github.com/entente-sync/entente/proto/wire"
+)
+
+// Hub is one running node. Safe for concurrent use.
+type Hub struct {
+	cfg     Config
+	self    identity.Node
+	replica *replica.Replica
+	fanout  *fanout.Fanout
+	server  *rpc.Server
+	grpc    *grpc.Server
+	metrics *metrics
+
+	cancel    context.CancelFunc
+	loops     sync.WaitGroup
+	closeOnce sync.Once
+	closeErr  error
+}
+
+// Open starts the node on what its directory holds; in an empty one it founds
+// the hub of Config.Peers together with them. It returns when the node accepts
+// agents, which may be before the hub has a leader: see Status. ctx bounds the
+// opening only.
+func Open(ctx context.Context, cfg Config) (*Hub, error) {
+	if err := cfg.Validate(); err != nil {
+		return nil, err
+	}
+	if err := ctx.Err(); err != nil {
+		return nil, err
+	}
+	cfg = cfg.withDefaults()
+	self, err := cfg.identity()
+	if err != nil {
+		return nil, err
+	}
+	h := &Hub{cfg: cfg, self: self}
+	h.metrics = newMetrics(h)
+	if h.replica, err = replica.Open(h.replicaConfig(), h.advanced); err != nil {
+		return nil, fmt.Errorf("node %s: %w", self.Name, errors.Join(err, cfg.Agents.Close()))
+	}
+	if err := h.metrics.register(cfg.Metrics); err != nil {
+		return nil, errors.Join(err, h.replica.Close(), cfg.Agents.Close())
+	}
+	h.serve()
+	running, cancel := context.WithCancel(context.WithoutCancel(ctx))
+	h.cancel = cancel
+	h.loops.Go(func() { h.govern(running) })
+	return h, nil
+}
+
+// advanced is called by the replica, maybe before Open has returned.
+func (h *Hub) advanced(pacts []crdt.Pact) { h.fanout.Advanced(pacts) }
+
+func (h *Hub) replicaConfig() replica.Config {
+	cfg := &h.cfg
+	h.fanout = fanout.New(fanout.Config{
+		State: feedState{h}, Heartbeat: cfg.Timing.FeedBeat, BehindMax: cfg.Timing.BehindMax,
+		Newest: func() bool { return h.replica.Leading() },
+	})
+	voters := []string{h.self.Name}
+	if len(cfg.Peers) > 0 {
+		voters = nil
+		for _, p := range cfg.Peers {
+			voters = append(voters, p.Node)
+		}
+	}
+	nodes := cfg.Nodes
+	if nodes == nil {
+		nodes = newNobody()
+	}
+	return replica.Config{
+		Hub: h.self.Hub, Node: h.self.Name, Dir: cfg.Dir, Listener: nodes, Voters: voters,
+		AddressOf: h.nodeAddress,
+		Security: &replica.Security{
+			Certificate: func() (*tls.Certificate, error) { return &cfg.TLS.Certificates[0], nil },
+			Roots:       cfg.TLS.RootCAs,
+		},
+		Now: cfg.Now, DriftMax: cfg.DriftMax, Log: cfg.Log, Exit: cfg.Exit, Committed: h.metrics.committed,
+		HeartbeatTimeout: cfg.Timing.Heartbeat, CommitTimeout: cfg.Timing.Commit, AuditInterval: cfg.Timing.Audit,
+		CheckpointInterval: cfg.Timing.Checkpoint, CheckpointBytes: cfg.Sizes.Checkpoint,
+		TrailingBytes: cfg.Sizes.Trailing, SegmentBytes: cfg.Sizes.Segment, MemTableBytes: cfg.Sizes.MemTable,
+	}
+}
+
+// feedState lets fanout be made before the replica that wakes it.
+type feedState struct{ hub *Hub }
+
+func (f feedState) Feed(name crdt.Pact, after crdt.Position, entriesMax, bytesMax int) (state.Slice, error) {
+	return f.hub.replica.State().Feed(name, after, entriesMax, bytesMax)
+}
+
+func (h *Hub) serve() {
+	gate := admission.New(admission.Config{
+		Log: h.replica, State: h.replica.State(), Now: h.cfg.Now, Self: h.self.Name,
+		AgentAddress: h.agentAddress, OpsPerSecond: h.cfg.OpsPerSecond, Answered: h.metrics.answered,
+	})
+	h.server = rpc.New(rpc.Config{
+		Admission: gate, Feeds: h.fanout, State: h.replica.State(), Ready: h.ready,
+		Now: h.cfg.Now, DriftMax: h.cfg.DriftMax,
+	})
+	secure := h.cfg.TLS.Clone()
+	secure.MinVersion = tls.VersionTLS13
+	secure.ClientAuth = tls.RequireAndVerifyClientCert
+	secure.SessionTicketsDisabled = true // a resumed session would outlive a revoked certificate
+	h.grpc = grpc.NewServer(append(wire.ServerOptions(), grpc.Creds(credentials.NewTLS(secure)))...)
+	wire.RegisterServer(h.grpc, h.server)
+	h.loops.Go(func() {
+		if err := h.grpc.Serve(h.cfg.Agents); err != nil && !errors.Is(err, net.ErrClosed) {
+			h.cfg.Log.Error("agents are not served any more", "error", err)
+		}
+	})
+}
+
+// Node returns who this node is.
+func (h *Hub) Node() identity.Node { return h.self }
+
+// State returns the merged state, for reading.
+func (h *Hub) State() *state.Machine { return h.replica.State() }
+
+// Status returns where the node stands.
+func (h *Hub) Status() replica.Status { return h.replica.Status() }
+
+// Checkpoint makes the state durable as of now and cuts the log.
+func (h *Hub) Checkpoint() error { return h.replica.Checkpoint() }
+
+// TransferLeadership hands over to another node, if this one leads.
+func (h *Hub) TransferLeadership() error { return h.replica.TransferLeadership() }
+
+// Close stops the node: it hands over leadership, answers what was admitted,
+// tells agents to go elsewhere, and waits at most Timing.Drain for them.
+func (h *Hub) Close() error {
+	h.closeOnce.Do(func() {
+		h.cancel()
+		if len(h.cfg.Peers) > 1 && h.replica.Status().Stopped == nil {
+			if err := h.replica.TransferLeadership(); err != nil {
+				h.cfg.Log.Debug("leadership is not handed over", "error", err)
+			}
+		}
+		h.stop(true)
+	})
+	return h.closeErr
+}
+
+// Kill stops the node as a crash would, as far as a process can do that to
+// itself: nothing is handed over, no answer is waited for. For tests.
+func (h *Hub) Kill() {
+	h.closeOnce.Do(func() {
+		h.cancel()
+		h.stop(false)
+	})
+}
+
+func (h *Hub) stop(graceful bool) {
+	if graceful {
+		h.server.Drain()
+		drained := make(chan struct{})
+		go func() { defer close(drained); h.grpc.GracefulStop() }()
+		select {
+		case <-drained:
+		case <-time.After(h.cfg.Timing.Drain):
+		}
+	}
+	h.grpc.Stop()
+	h.closeErr = h.replica.Close()
+	h.loops.Wait()
+	h.metrics.unregister(h.cfg.Metrics)
+}
+
+func (h *Hub) peer(node string) (Peer, bool) {
+	for _, p := range h.cfg.Peers {
+		if p.Node == node {
+			return p, true
+		}
+	}
+	return Peer{}, false
+}
+
+func (h *Hub) nodeAddress(node string) (string, error) {
+	if p, ok := h.peer(node); ok {
+		return p.Nodes, nil
+	}
+	return "", fmt.Errorf("node %s is not among the configured peers", node)
+}
+
+func (h *Hub) agentAddress(node string) string {
+	p, _ := h.peer(node)
+	return p.Agents
+}
+
+// Handler serves /metrics, /healthz and /readyz.
+func (h *Hub) Handler() http.Handler { return h.handler() }
+
+// nobody is the node port of a hub of one: it listens nowhere.
+type nobody struct {
+	closed chan struct{}
+	once   sync.Once
+}
+
+func newNobody() *nobody { return &nobody{closed: make(chan struct{})} }
+
+func (n *nobody) Accept() (net.Conn, error) {
+	<-n.closed
+	return nil, net.ErrClosed
+}
+
+func (n *nobody) Close() error {
+	n.once.Do(func() { close(n.closed) })
+	return nil
+}
+
+func (n *nobody) Addr() net.Addr { return &net.UnixAddr{Name: "nobody"} }

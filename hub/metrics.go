@@ -1,0 +1,162 @@
+package hub
+
+import (
+	"fmt"
+	"io/fs"
+	"path/filepath"
+	"sync/atomic"
+	"time"
+
+	"github.com/prometheus/client_golang/prometheus"
+
+	"github.com/entente-sync/entente/proto/wire"
+)
+
+// metrics of one node. Labels come from constants and from the table of reasons,
+// never from what an agent says.
+type metrics struct {
+	hub      *Hub
+	lastUnix atomic.Int64 // of the newest commit of this leader, nanoseconds
+
+	ops     *prometheus.CounterVec
+	commit  prometheus.Histogram
+	entries prometheus.Counter
+
+	applied, committedIndex, checkpoint, term            *prometheus.Desc
+	leader, ready, subscribers, pacts, registers         *prometheus.Desc
+	logBytes, storeBytes, lastProgress, stalled, stopped *prometheus.Desc
+}
+
+func newMetrics(h *Hub) *metrics {
+	desc := func(name, help string) *prometheus.Desc {
+		return prometheus.NewDesc("entente_hub_"+name, help, nil, nil)
+	}
+	return &metrics{
+		hub: h,
+		ops: prometheus.NewCounterVec(prometheus.CounterOpts{Name: "entente_hub_ops_total",
+			Help: "Ops answered by this node, by outcome and, where there is one, the reason."},
+			[]string{"outcome", "reason"}),
+		commit: prometheus.NewHistogram(prometheus.HistogramOpts{Name: "entente_hub_commit_seconds",
+			Help:    "Time from proposing an entry to having applied it, as leader.",
+			Buckets: prometheus.ExponentialBuckets(0.00025, 2, 16)}),
+		entries: prometheus.NewCounter(prometheus.CounterOpts{Name: "entente_hub_entries_committed_total",
+			Help: "Log entries that this node committed as leader."}),
+		applied:        desc("applied_index", "Newest log entry in the merged state."),
+		committedIndex: desc("commit_index", "Newest log entry that this node knows to be committed."),
+		checkpoint:     desc("checkpoint_index", "Newest log entry in the state on disk."),
+		term:           desc("term", "Current election term."),
+		leader:         desc("is_leader", "1 while this node leads and admits ops."),
+		ready:          desc("ready", "1 while agents may be sent to this node."),
+		subscribers:    desc("feed_subscribers", "Feeds being served."),
+		pacts:          desc("pacts", "Pacts in force."),
+		registers:      desc("registers", "Current versions in the merged state, over all pacts."),
+		logBytes:       desc("log_bytes", "Size of the commands in the log."),
+		storeBytes:     desc("store_bytes", "Size of the files in the node's directory."),
+		lastProgress:   desc("last_progress_timestamp_seconds", "When this node last committed an entry as leader; 0 for never."),
+		stalled:        desc("stalled_seconds", "For how long entries of this leader have waited without one being committed."),
+		stopped:        desc("stopped", "1 after this node has stopped itself."),
+	}
+}
+
+// register is called once the replica is open: collecting asks it.
+func (m *metrics) register(r prometheus.Registerer) error {
+	for i, c := range m.collectors() {
+		if err := r.Register(c); err != nil {
+			for _, done := range m.collectors()[:i] {
+				r.Unregister(done)
+			}
+			return fmt.Errorf("hub metrics: %w", err)
+		}
+	}
+	return nil
+}
+
+func (m *metrics) collectors() []prometheus.Collector {
+	return []prometheus.Collector{m.ops, m.commit, m.entries, m}
+}
+
+func (m *metrics) unregister(r prometheus.Registerer) {
+	for _, c := range m.collectors() {
+		r.Unregister(c)
+	}
+}
+
+func (m *metrics) committed(took time.Duration, _ int) {
+	m.commit.Observe(took.Seconds())
+	m.entries.Inc()
+	m.lastUnix.Store(m.hub.cfg.Now().UnixNano())
+}
+
+// answered counts runs of equal answers at once: most batches are one run.
+func (m *metrics) answered(b wire.BatchResult) {
+	for from := 0; from < len(b.Results); {
+		r, to := b.Results[from], from+1
+		for to < len(b.Results) && b.Results[to].Outcome == r.Outcome && b.Results[to].Reason == r.Reason {
+			to++
+		}
+		reason := r.Reason
+		if reason != "" && !reason.Known() {
+			reason = "other"
+		}
+		m.ops.WithLabelValues(r.Outcome.String(), string(reason)).Add(float64(to - from))
+		from = to
+	}
+}
+
+func (m *metrics) descs() []*prometheus.Desc {
+	return []*prometheus.Desc{
+		m.applied, m.committedIndex, m.checkpoint, m.term, m.leader, m.ready, m.subscribers, m.pacts,
+		m.registers, m.logBytes, m.storeBytes, m.lastProgress, m.stalled, m.stopped,
+	}
+}
+
+// Describe implements prometheus.Collector.
+func (m *metrics) Describe(out chan<- *prometheus.Desc) {
+	for _, d := range m.descs() {
+		out <- d
+	}
+}
+
+// Collect implements prometheus.Collector.
+func (m *metrics) Collect(out chan<- prometheus.Metric) {
+	s := m.hub.replica.Status()
+	_, digests := m.hub.State().Digests()
+	var registers uint64
+	for _, d := range digests {
+		registers += d.Registers.Count()
+	}
+	last := 0.0
+	if nanos := m.lastUnix.Load(); nanos > 0 {
+		last = float64(nanos) / 1e9
+	}
+	values := []float64{
+		float64(s.AppliedIndex), float64(s.CommitIndex), float64(s.Checkpoint), float64(s.Term),
+		flag(s.Leading), flag(m.hub.ready() == nil), float64(m.hub.fanout.Subscribers()), float64(len(digests)),
+		float64(registers), float64(s.LogBytes), float64(sizeOf(m.hub.cfg.Dir)), last, s.Stalled.Seconds(),
+		flag(s.Stopped != nil),
+	}
+	for i, d := range m.descs() {
+		out <- prometheus.MustNewConstMetric(d, prometheus.GaugeValue, values[i])
+	}
+}
+
+func flag(b bool) float64 {
+	if b {
+		return 1
+	}
+	return 0
+}
+
+// sizeOf adds up the files that are there; some vanish meanwhile.
+func sizeOf(dir string) (bytes int64) {
+	_ = filepath.WalkDir(dir, func(_ string, entry fs.DirEntry, err error) error {
+		if err != nil || entry.IsDir() {
+			return nil
+		}
+		if info, err := entry.Info(); err == nil {
+			bytes += info.Size()
+		}
+		return nil
+	})
+	return bytes
+}
