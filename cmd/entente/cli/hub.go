@@ -1,0 +1,67 @@
+package cli
+
+import (
+	"context"
+	"fmt"
+
+	"github.com/spf13/cobra"
+
+	"github.com/entente-sync/entente/cmd/entente/config"
+	"github.com/entente-sync/entente/hub"
+)
+
+func newHub() *cobra.Command {
+	c := &cobra.Command{Use: "hub", Short: "Run a node of a hub", Args: cobra.NoArgs,
+		RunE: func(c *cobra.Command, _ []string) error { return c.Help() }}
+	c.AddCommand(newHubRun())
+	return c
+}
+
+func newHubRun() *cobra.Command {
+	var file string
+	var logs logFlags
+	c := &cobra.Command{
+		Use:   "run -f FILE",
+		Short: "Run a hub node until it is told to stop",
+		Args:  cobra.NoArgs,
+		RunE: func(c *cobra.Command, _ []string) error {
+			log, err := logs.logger(c.ErrOrStderr())
+			if err != nil {
+				return err
+			}
+			registry := newRegistry()
+			loaded, err := config.LoadHub(file, log, registry)
+			if err != nil {
+				return err
+			}
+			if err := loaded.Listen(); err != nil {
+				return &environmentError{err}
+			}
+			failed := make(chan error, 1)
+			loaded.Config.Exit = func(err error) { failed <- err }
+			h, err := hub.Open(c.Context(), loaded.Config)
+			if err != nil {
+				return err
+			}
+			log.Info("hub node runs", "agents", loaded.Agents, "nodes", loaded.Nodes)
+			return serveBeside(c.Context(), loaded.Metrics, h.Handler(), func(ctx context.Context) error {
+				return runHub(ctx, h, failed)
+			})
+		},
+	}
+	c.Flags().StringVarP(&file, "file", "f", "", "the node's configuration")
+	mustMark(c, "file")
+	logs.add(c, "info")
+	return c
+}
+
+// runHub closes h when ctx ends. A node that stopped itself is not closed: its
+// disk or its state is in doubt, and nothing more may be written.
+func runHub(ctx context.Context, h *hub.Hub, failed <-chan error) error {
+	select {
+	case <-ctx.Done():
+		return h.Close()
+	case err := <-failed:
+		return fmt.Errorf("the node stopped itself: %w", err)
+	}
+}

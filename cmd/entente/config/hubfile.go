@@ -1,0 +1,90 @@
+package config
+
+import (
+	"errors"
+	"fmt"
+	"log/slog"
+	"net"
+
+	"github.com/prometheus/client_golang/prometheus"
+
+	"github.com/entente-sync/entente/hub"
+	"github.com/entente-sync/entente/proto/identity/authority"
+)
+
+// KindHub is what a hub node's file states as its kind.
+const KindHub = "Hub"
+
+type hubFile struct {
+	Dir    string   `yaml:"dir,required"`
+	TLS    tlsFiles `yaml:"tls,required"`
+	Listen struct {
+		Agents string `yaml:"agents,required"`
+		Nodes  string `yaml:"nodes"`
+	} `yaml:"listen,required"`
+	Peers   map[string]peerFile `yaml:"peers"`
+	Metrics string              `yaml:"metrics"`
+	Pacts   []string            `yaml:"pacts,required"`
+	Limits  struct {
+		OpsPerSecond int `yaml:"ops_per_second"`
+	} `yaml:"limits"`
+}
+
+type peerFile struct {
+	Agents string `yaml:"agents,required"`
+	Nodes  string `yaml:"nodes,required"`
+}
+
+// Hub is a loaded hub node's file.
+type Hub struct {
+	Config hub.Config
+	// Metrics is where /metrics, /healthz and /readyz listen; "" means nowhere.
+	Metrics string
+	// Agents and Nodes are the addresses to listen on; Nodes may be "".
+	Agents, Nodes string
+}
+
+// LoadHub reads a hub node's file and everything that it names. Nothing listens
+// before Listen.
+func LoadHub(path string, log *slog.Logger, metrics *prometheus.Registry) (*Hub, error) {
+	var in hubFile
+	r, err := open(path, KindHub, &in)
+	if err != nil {
+		return nil, err
+	}
+	pair, ca := in.TLS.load(r, "/tls")
+	out := &Hub{Metrics: in.Metrics, Agents: in.Listen.Agents, Nodes: in.Listen.Nodes, Config: hub.Config{
+		Dir: r.path(in.Dir), Pacts: r.pacts("/pacts", in.Pacts),
+		OpsPerSecond: in.Limits.OpsPerSecond, Log: log, Metrics: metrics,
+	}}
+	for _, name := range sortedKeys(in.Peers) {
+		p := in.Peers[name]
+		out.Config.Peers = append(out.Config.Peers, hub.Peer{Node: name, Nodes: p.Nodes, Agents: p.Agents})
+	}
+	if len(in.Peers) > 0 && in.Listen.Nodes == "" {
+		r.doc.Fail("config.listen", "/listen", "", "a hub of several nodes needs an address for nodes")
+	}
+	if err := r.err(); err != nil {
+		return nil, err
+	}
+	if out.Config.TLS, err = authority.Peer(pair, ca); err != nil {
+		r.doc.Fail("config.tls", "/tls", "", "%v", err)
+	}
+	return out, r.err()
+}
+
+// Listen takes the addresses; the hub closes them.
+func (h *Hub) Listen() error {
+	agents, err := net.Listen("tcp", h.Agents)
+	if err != nil {
+		return fmt.Errorf("listen for agents: %w", err)
+	}
+	h.Config.Agents = agents
+	if h.Nodes == "" {
+		return nil
+	}
+	if h.Config.Nodes, err = net.Listen("tcp", h.Nodes); err != nil {
+		return errors.Join(fmt.Errorf("listen for nodes: %w", err), agents.Close())
+	}
+	return nil
+}
