@@ -175,8 +175,8 @@ func (s *step) refused(e outbox.Entry, reason string, hubMillis int64) error {
 				s.rename(e.Op.Key, e.Op.ID(), onBase))
 		}
 	}
-	if reason == "stamp.future" || reason == "stamp.base" {
-		again, ok, err := s.restamp(e, hubMillis)
+	if reason == "stamp.future" || reason == "stamp.base" || reason == "seq.reused" {
+		again, ok, err := s.restamp(e, reason, hubMillis)
 		if err != nil {
 			return err
 		}
@@ -204,7 +204,7 @@ func (s *step) refused(e outbox.Entry, reason string, hubMillis int64) error {
 
 // restamp says a refused op again, no later than the hub's clock and above every
 // version of the register that is known here.
-func (s *step) restamp(e outbox.Entry, hubMillis int64) (shadow.Version, bool, error) {
+func (s *step) restamp(e outbox.Entry, reason string, hubMillis int64) (shadow.Version, bool, error) {
 	if ahead := s.now - hubMillis; hubMillis > 0 && ahead > s.self.AheadMillis {
 		s.self.AheadMillis = ahead
 		if err := s.saveIdentity(); err != nil {
@@ -224,27 +224,34 @@ func (s *step) restamp(e outbox.Entry, hubMillis int64) (shadow.Version, bool, e
 	}
 	now := s.now - s.self.AheadMillis
 	stamp, err := hlc.Next(e.Op.Stamp.Millis(), now, above)
-	if err != nil || stamp == e.Op.Stamp {
+	if err != nil || stamp == e.Op.Stamp && reason != "seq.reused" {
 		return shadow.Version{}, false, nil
 	}
-	op := e.Op
+	again, err := s.resay(e.Op, base, stamp)
+	return again, err == nil, err
+}
+
+// resay puts a copy of an op, which leaves or has left the outbox, at its end
+// under the present incarnation.
+func (s *step) resay(old crdt.Op, base crdt.Base, stamp crdt.Stamp) (shadow.Version, error) {
+	op := old
 	op.Stamp, op.Base, op.Author, op.Seq = stamp, base, s.author(), 0
 	var finish func(*crdt.Op) error
-	if id, err := seal.KeyID(e.Op.Value); err == nil && id == s.linkKey().ID {
+	if id, err := seal.KeyID(old.Value); err == nil && id == s.linkKey().ID {
 		finish = func(op *crdt.Op) error { // what is sealed is bound to its op
-			v, err := seal.Open(s.linkKey(), &e.Op)
+			v, err := seal.Open(s.linkKey(), &old)
 			if err == nil {
 				op.Value, err = seal.Seal(s.linkKey(), op, v)
 			}
 			return err
 		}
 	}
-	op, err = outbox.Append(s.tx, op, finish)
+	op, err := outbox.Append(s.tx, op, finish)
 	if err != nil {
-		return shadow.Version{}, false, err
+		return shadow.Version{}, err
 	}
 	s.send(op.Key.Pact, false)
-	return shadow.Version{ID: op.ID(), Stamp: op.Stamp, Birth: base.Birth}, true, nil
+	return shadow.Version{ID: op.ID(), Stamp: op.Stamp, Birth: base.Birth}, nil
 }
 
 // rename replaces the version that shadows and writes under way name.

@@ -73,17 +73,14 @@ func (s *step) greeted(e Greeted) error {
 	if err != nil {
 		return err
 	}
-	renewed := forgot
+	renewed, newEpoch := forgot, f.Epoch != e.Epoch
 	switch {
-	case f.Epoch != e.Epoch:
+	case newEpoch:
 		if f.Epoch != 0 {
 			s.emit(Notice{Kind: NoticeNewEpoch, Pact: e.Pact})
 		}
 		renewed = f.Epoch != 0
 		f = inbox.Feed{Epoch: e.Epoch, Known: f.Known}
-		if err := outbox.Reopen(s.tx, e.Pact); err != nil {
-			return err
-		}
 	case forgot:
 		// Read the feed from its beginning: nothing may be captured on a memory that
 		// is older than what this agent has already said.
@@ -99,10 +96,58 @@ func (s *step) greeted(e Greeted) error {
 			return err
 		}
 	}
+	if newEpoch {
+		if err := s.renumber(e); err != nil {
+			return err
+		}
+	}
 	f.Head, f.Lineage = e.Head, e.Lineage
 	f.Met = f.Met || f.Offset >= f.Head
 	s.send(e.Pact, true)
 	return inbox.PutFeed(s.tx, e.Pact, f)
+}
+
+// renumber prepares the outbox for a hub of another epoch: an op that does not
+// follow what this hub knows of its author is said again by the new incarnation.
+func (s *step) renumber(e Greeted) error {
+	all, err := outbox.List(s.tx, e.Pact)
+	if err != nil {
+		return err
+	}
+	next := map[crdt.Author]crdt.Seq{}
+	for _, a := range e.Authors {
+		next[a.Author] = a.Seen + 1
+	}
+	renamed := map[crdt.OpID]crdt.OpID{}
+	for _, entry := range all {
+		op := entry.Op
+		if next[op.Author] == 0 {
+			next[op.Author] = 1
+		}
+		if op.Seq < next[op.Author] && len(renamed) == 0 {
+			continue // the hub answers it again
+		}
+		if op.Seq == next[op.Author] && len(renamed) == 0 {
+			next[op.Author]++
+			continue
+		}
+		base := entry.Base()
+		if to, ok := renamed[base.Pred]; ok {
+			base.Pred = to
+		}
+		if err := outbox.Drop(s.tx, entry); err != nil {
+			return err
+		}
+		again, err := s.resay(op, base, op.Stamp)
+		if err != nil {
+			return err
+		}
+		renamed[op.ID()] = again.ID
+		if err := s.rename(op.Key, op.ID(), again); err != nil {
+			return err
+		}
+	}
+	return outbox.Reopen(s.tx, e.Pact)
 }
 
 // forgot reports whether the hub knows ops of this agent that its outbox never

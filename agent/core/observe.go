@@ -75,14 +75,17 @@ func (s *step) observed(e Observed) error {
 	if s.pactOf(e.System) == nil {
 		return nil
 	}
-	k, _, err := s.work(e.System, keyItem(e.Record.Key))
-	if err != nil {
+	it := keyItem(e.Record.Key)
+	k, err := s.returned(e.System, it)
+	if err != nil || k.Void {
 		return err
+	}
+	if busy, err := s.writing(e.System, e.Record.Key); err != nil {
+		return err
+	} else if busy {
+		return s.lookAt(e.System, it, s.now+s.cfg.backoffMin().Milliseconds())
 	}
 	s.attempts = k.Attempts
-	if _, err := s.returned(e.System, keyItem(e.Record.Key)); err != nil {
-		return err
-	}
 	return s.takeIn(e.System, &e.Record, e.ClockAhead)
 }
 
@@ -214,11 +217,8 @@ func (s *step) missing(e Missing) error {
 		return nil
 	}
 	it := keyItem(e.Key)
-	before, _, err := s.work(e.System, it)
-	if err != nil {
-		return err
-	}
-	if _, err := s.returned(e.System, it); err != nil {
+	before, err := s.returned(e.System, it)
+	if err != nil || before.Void {
 		return err
 	}
 	id, linked, err := s.linked(e.System, e.Key)

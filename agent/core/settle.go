@@ -37,6 +37,9 @@ func (s *step) written(e Written) error {
 
 // readBack settles a write by the record read after it, or asks for one.
 func (s *step) readBack(e Written, in *intent) error {
+	if err := s.void(e.System, in.Key); err != nil {
+		return err
+	}
 	if e.Record == nil || in.Key == "" || e.Record.Key != in.Key || s.pactOf(e.System) == nil {
 		return s.look(e.System, s.itemOf(in))
 	}

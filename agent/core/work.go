@@ -52,7 +52,10 @@ type work struct {
 	DueMillis int64
 	Issued    bool // a Read is under way
 	Again     bool // something changed since it was issued
-	Attempts  uint64
+	// Void: what the Read under way shows may be older than what was taken in
+	// since; its answer is not looked at.
+	Void     bool
+	Attempts uint64
 }
 
 // systemState is what the agent remembers of one system as a whole.
@@ -109,13 +112,14 @@ func encodeWork(k work) []byte {
 	w.Int(k.DueMillis)
 	w.Bool(k.Issued)
 	w.Bool(k.Again)
+	w.Bool(k.Void)
 	w.Uint(k.Attempts)
 	return w.Bytes()
 }
 
 func decodeWork(b []byte) (work, error) {
 	r := pack.NewReader(b, workVersion)
-	k := work{DueMillis: r.Int(), Issued: r.Bool(), Again: r.Bool(), Attempts: r.Uint()}
+	k := work{DueMillis: r.Int(), Issued: r.Bool(), Again: r.Bool(), Void: r.Bool(), Attempts: r.Uint()}
 	return k, r.Close("work")
 }
 
@@ -187,20 +191,31 @@ func (s *step) later(system string, it item, attempts uint64, wait time.Duration
 }
 
 // returned ends a Read: the item leaves the list, or comes back at once if
-// something changed meanwhile. answered is false if no Read was under way.
-func (s *step) returned(system string, it item) (answered bool, err error) {
+// something changed meanwhile. It returns the work as it was.
+func (s *step) returned(system string, it item) (work, error) {
 	k, ok, err := s.work(system, it)
 	if err != nil || !ok || !k.Issued {
-		return false, err
+		return k, err
 	}
 	if err := s.flight(system, -1); err != nil {
-		return true, err
+		return k, err
 	}
 	had := k
-	if k.Again {
-		return true, s.putWork(system, it, &had, &work{DueMillis: s.now})
+	if k.Again || k.Void {
+		return k, s.putWork(system, it, &had, &work{DueMillis: s.now})
 	}
-	return true, s.putWork(system, it, &had, nil)
+	return k, s.putWork(system, it, &had, nil)
+}
+
+// void makes a Read under way worthless: something newer was taken in.
+func (s *step) void(system string, key connectors.Key) error {
+	k, ok, err := s.work(system, keyItem(key))
+	if err != nil || !ok || !k.Issued {
+		return err
+	}
+	had := k
+	k.Void = true
+	return s.putWork(system, keyItem(key), &had, &k)
 }
 
 // schedule starts what is due in one system, as far as its limit allows.
@@ -260,9 +275,25 @@ func (s *step) start(system string, it item) error {
 		}
 		return s.bring(system, crdt.RecordID([]byte(it.name)), k.Attempts)
 	}
-	k.Issued, k.Again = true, false
+	if busy, err := s.writing(system, connectors.Key(it.name)); err != nil {
+		return err
+	} else if busy { // a read beside a write may show either side of it
+		k.DueMillis = s.now + s.cfg.backoffMin().Milliseconds()
+		return s.putWork(system, it, &had, &k)
+	}
+	k.Issued, k.Again, k.Void = true, false, false
 	s.emit(Read{System: system, Key: connectors.Key(it.name)})
 	return errors.Join(s.flight(system, 1), s.putWork(system, it, &had, &k))
+}
+
+// writing reports whether a write to a local record is under way.
+func (s *step) writing(system string, key connectors.Key) (bool, error) {
+	id, linked, err := s.linked(system, key)
+	if err != nil || !linked {
+		return false, err
+	}
+	in, err := s.intent(system, id)
+	return in != nil && in.busy(), err
 }
 
 // reissue puts everything that was under way back on the list.

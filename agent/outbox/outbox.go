@@ -252,28 +252,28 @@ func Passed(tx store.Tx, pact crdt.Pact, cursor crdt.Offset) error {
 // Reopen makes every entry wait for an answer again, from a hub that may know
 // nothing of what came before the first.
 func Reopen(tx store.Tx, pact crdt.Pact) error {
-	all, err := list(tx, pact)
+	all, err := List(tx, pact)
 	if err != nil {
 		return err
 	}
-	for i, e := range all {
-		e.Acked, e.Offset = false, 0
-		if i == 0 {
-			e.After = crdt.OpID{}
-		}
+	var last crdt.OpID
+	for _, e := range all {
+		e.Acked, e.Offset, e.After = false, 0, last
 		if err := putEntry(tx, &e); err != nil {
 			return err
 		}
+		last = e.Op.ID()
 	}
 	s, err := GetState(tx, pact)
-	if err != nil || len(all) > 0 {
+	if err != nil {
 		return err
 	}
-	s.Last = crdt.OpID{}
+	s.Last = last
 	return putState(tx, pact, s)
 }
 
-func list(tx store.Tx, pact crdt.Pact) ([]Entry, error) {
+// List returns the whole outbox in order.
+func List(tx store.Tx, pact crdt.Pact) ([]Entry, error) {
 	var all []Entry
 	err := tx.Scan(pack.Key(tableEntry, string(pact)), nil, func(k, b []byte) error {
 		at, err := positionOf(k)
