@@ -32,7 +32,7 @@ for my $cf ( [ $plan->{key_field}, 'Freeform' ], [ 'Description', 'Text' ], [ 'R
 
 # What the service account needs, and nothing else (see package rt).
 my @rights = qw(SeeQueue ShowTicket ShowTicketComments CreateTicket ModifyTicket CommentOnTicket ReplyToTicket
-    OwnTicket TakeTicket StealTicket ReassignTicket SeeCustomField ModifyCustomField);
+    OwnTicket TakeTicket StealTicket ReassignTicket SeeCustomField ModifyCustomField DeleteTicket);
 
 my %tokens;
 for my $p ( @{ $plan->{people} } ) {
