@@ -20,11 +20,12 @@ const (
 type hub struct {
 	*state.Machine
 	next map[crdt.Author]crdt.Seq
+	last map[crdt.Key]map[crdt.Author]crdt.OpID
 }
 
 func newHub(t testing.TB) *hub {
 	t.Helper()
-	h := &hub{state.New(), map[crdt.Author]crdt.Seq{}}
+	h := &hub{state.New(), map[crdt.Author]crdt.Seq{}, map[crdt.Key]map[crdt.Author]crdt.OpID{}}
 	p := &pact.Pact{
 		Name: "tickets", Version: 1, Members: []crdt.Site{"acme", "globex"}, Record: "ticket",
 		Deletes: []crdt.Site{"acme"}, Fields: []pact.Field{{Name: "title", Type: pact.TypeText}},
@@ -43,7 +44,8 @@ func (h *hub) apply(cs ...command.Command) state.Result {
 	return h.Apply(h.Index()+1, e)
 }
 
-// edit writes a title as site, on nothing: two sites on one record conflict.
+// edit writes a title as site, on the site's own version before: two sites on
+// one record conflict.
 func (h *hub) edit(t testing.TB, site crdt.Site, record int, title string) {
 	t.Helper()
 	a := crdt.Author{Site: site, Agent: "main", Incarnation: 1}
@@ -53,6 +55,11 @@ func (h *hub) edit(t testing.TB, site crdt.Site, record int, title string) {
 		Stamp: crdt.StampOf(now-1000, uint16(h.next[a])), Author: a, Seq: h.next[a], PactVersion: 1, Binding: 1,
 		Evidence: crdt.Evidence{Class: crdt.EvidencePoll}, Value: crdt.Plain(value.Text(title)),
 	}
+	if h.last[op.Key] == nil {
+		h.last[op.Key] = map[crdt.Author]crdt.OpID{}
+	}
+	op.Base.Pred = h.last[op.Key][a]
+	h.last[op.Key][a] = op.ID()
 	res := h.apply(&command.Publish{Site: site, Agent: "main", Pact: "tickets", Epoch: epoch, Ops: []crdt.Op{op}})
 	if r := res.Commands[0].Ops[0]; r.Outcome != state.OutcomeApplied {
 		t.Fatalf("edit: %s %s", r.Outcome, r.Reason)

@@ -7,6 +7,7 @@ import (
 	"os"
 	"path/filepath"
 	"reflect"
+	"strings"
 	"testing"
 
 	"github.com/dgraph-io/badger/v4"
@@ -350,5 +351,38 @@ func TestPoison(t *testing.T) {
 	}
 	if second := s.Restore(h.Image()); second != first {
 		t.Fatalf("got %v, want the first error again", second)
+	}
+}
+
+// Checkpoints larger than the database's write buffer, over and over: all of each
+// is there after a restart, and what was overwritten is given back.
+func TestLargeCheckpoints(t *testing.T) {
+	const records, rounds, valueBytes = 2000, 20, 400
+	dir := t.TempDir()
+	s := mustOpen(t, dir)
+	h := newHub(t)
+	for range rounds {
+		for i := range records {
+			h.edit(t, "acme", i, strings.Repeat("x", valueBytes))
+		}
+		if err := s.Checkpoint(h.TakeDirty()); err != nil {
+			t.Fatal(err)
+		}
+	}
+	if err := s.Close(); err != nil {
+		t.Fatal(err)
+	}
+	s = mustOpen(t, dir)
+	mustEqual(t, s, h.Image())
+	if err := s.db.Flatten(1); err != nil { // else the compactor chooses when
+		t.Fatal(err)
+	}
+	mustEqual(t, s, h.Image())
+	var tables int64
+	for _, table := range s.db.Tables() {
+		tables += int64(table.OnDiskSize)
+	}
+	if written := int64(rounds * records * valueBytes); tables > written/2 {
+		t.Fatalf("%d bytes of tables where %d were written and most overwritten", tables, written)
 	}
 }
