@@ -6,6 +6,7 @@ import (
 
 	"github.com/entente-sync/entente/connectors"
 	"github.com/entente-sync/entente/connectors/redmine"
+	"github.com/entente-sync/entente/connectors/rt"
 	"github.com/entente-sync/entente/connectors/sandbox"
 )
 
@@ -14,6 +15,7 @@ import (
 func Specs() (map[string]connectors.Spec, error) {
 	return index(
 		redmine.Spec(),
+		rt.Spec(),
 		sandbox.Spec(),
 	)
 }
