@@ -6,6 +6,7 @@
 package binding
 
 import (
+	"fmt"
 	"maps"
 	"slices"
 
@@ -143,8 +144,11 @@ func (b *Binding) Enters(local map[string]value.Value) (bool, *Problem) {
 		return true, nil
 	}
 	v, p := b.match.eval(value.Map(local))
-	if p != nil {
+	switch {
+	case p != nil:
 		return false, p
+	case v.Kind() != value.KindBool:
+		return false, &Problem{Code: CodeExpression, Message: fmt.Sprintf("match: gives %s, want bool", v.Kind())}
 	}
 	return v.AsBool(), nil
 }
@@ -174,7 +178,8 @@ func (b *Binding) Get(f crdt.Field, local map[string]value.Value) (value.Value, 
 // Put returns what to write so that the system shows v as field f. local is what
 // it shows now, nil before a create. Nothing is written where local already reads
 // as v or equals what would be written (keep if equivalent): the result is empty.
-// Only fields that differ are named. With a problem the field is held.
+// Only fields that differ are named; a create names no empty ones. With a
+// problem the field is held.
 func (b *Binding) Put(f crdt.Field, v value.Value, local map[string]value.Value) (map[string]value.Value, *Problem) {
 	r := b.fields[f]
 	if r == nil {

@@ -107,6 +107,29 @@ func (p *program) eval(it value.Value) (value.Value, *Problem) {
 	return v, nil
 }
 
+// evalExact is eval where the result is kept: a decimal that a double cannot
+// hold is a problem instead of being rounded.
+func (p *program) evalExact(it value.Value) (value.Value, *Problem) {
+	if !exact(it) {
+		return value.Null(), &Problem{Code: CodeExpression, Message: p.what + ": the number has more digits than an expression keeps",
+			Suggestion: "map the field without an expression"}
+	}
+	return p.eval(it)
+}
+
+func exact(v value.Value) bool {
+	if v.Kind() == value.KindDecimal {
+		back, err := fromCEL(toCEL(v), 0)
+		return err == nil && back.Equal(v)
+	}
+	for i := range v.Len() {
+		if !exact(v.At(i)) {
+			return false
+		}
+	}
+	return true
+}
+
 // failed explains an error. CEL's own messages may quote values, so only the
 // known kinds are repeated.
 func (p *program) failed(err error, size int) *Problem {

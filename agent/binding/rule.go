@@ -68,7 +68,7 @@ func (r *rule) decode(shown []value.Value) (value.Value, *Problem) {
 		}
 		return value.Null(), r.unmapped("no row of the table reads " + labels(shown))
 	case r.read != nil:
-		v, p := r.read.eval(r.it(shown))
+		v, p := r.read.evalExact(r.it(shown))
 		if p != nil {
 			return value.Null(), p
 		}
@@ -121,6 +121,9 @@ func (r *rule) put(v value.Value, local map[string]value.Value) (map[string]valu
 	}
 	writes := make(map[string]value.Value, len(out))
 	for i, name := range r.locals {
+		if local == nil && out[i].IsNull() {
+			continue // a create has nothing to clear
+		}
 		if shown, ok := local[name]; !ok || !same(shown, out[i]) {
 			writes[name] = out[i]
 		}
@@ -135,7 +138,10 @@ func (r *rule) put(v value.Value, local map[string]value.Value) (map[string]valu
 	return writes, nil
 }
 
-// encode turns a value of the pact into one for each local field.
+// encode turns a value of the pact into one for each local field. Null empties
+// them, unless a row says otherwise; where a row reads empty fields as a value,
+// null is like a write-only row: the reading differs, and keep if equivalent and
+// the shadow absorb that.
 func (r *rule) encode(v value.Value) ([]value.Value, *Problem) {
 	switch {
 	case r.table != nil:
@@ -156,7 +162,7 @@ func (r *rule) encode(v value.Value) ([]value.Value, *Problem) {
 }
 
 func (r *rule) evalWrite(v value.Value) ([]value.Value, *Problem) {
-	out, p := r.write.eval(v)
+	out, p := r.write.evalExact(v)
 	if p != nil {
 		return nil, p
 	}

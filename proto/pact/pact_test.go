@@ -13,6 +13,7 @@ import (
 	"github.com/entente-sync/entente/crdt"
 	"github.com/entente-sync/entente/crdt/value"
 	"github.com/entente-sync/entente/proto/pact"
+	"github.com/entente-sync/entente/proto/wire"
 )
 
 var sites = []crdt.Site{"acme", "globex", "initech", "umbrella"}
@@ -150,6 +151,16 @@ func TestReasons(t *testing.T) {
 	op.Key.Pact = "other"
 	if got := p.CheckOp("globex", op); got != pact.ReasonUnknown {
 		t.Errorf("other pact: %q", got)
+	}
+}
+
+// TestReasonsAreKnownToWire: the codes travel, so package wire describes each.
+func TestReasonsAreKnownToWire(t *testing.T) {
+	for _, r := range []string{pact.ReasonUnknown, pact.ReasonNotMember, pact.ReasonVersion, pact.ReasonType, pact.ReasonField,
+		pact.ReasonWriter, pact.ReasonDelete, pact.ReasonValue, pact.ReasonForged, pact.ReasonMalformed, pact.ReasonNewer} {
+		if !wire.Reason(r).Known() {
+			t.Errorf("%s is not among wire's reasons", r)
+		}
 	}
 }
 
