@@ -14,11 +14,14 @@ var ErrStopped = errors.New("replica stopped itself")
 // once may report success later for data that it dropped; a replica that
 // diverged may only do harm.
 type latch struct {
-	exit func(error)
+	exit    func(error)
+	tripped chan struct{} // closed after exit was called
 
 	mu    sync.Mutex
 	cause error
 }
+
+func newLatch(exit func(error)) *latch { return &latch{exit: exit, tripped: make(chan struct{})} }
 
 // trip records the first cause, calls exit once, and returns the cause.
 func (l *latch) trip(cause error) error {
@@ -31,6 +34,7 @@ func (l *latch) trip(cause error) error {
 	l.mu.Unlock()
 	if first {
 		l.exit(cause)
+		close(l.tripped)
 	}
 	return cause
 }

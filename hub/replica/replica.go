@@ -62,7 +62,7 @@ func Open(cfg Config, advanced func([]crdt.Pact)) (*Replica, error) {
 	}
 	cfg = cfg.withDefaults()
 	r := &Replica{
-		cfg: cfg, state: state.New(), latch: &latch{exit: cfg.Exit},
+		cfg: cfg, state: state.New(), latch: newLatch(cfg.Exit),
 		queue: make(chan proposal, cfg.QueueMax), slots: make(chan struct{}, cfg.InFlightMax),
 		flights: make(chan flight, cfg.InFlightMax),
 		closing: make(chan struct{}), stopped: make(chan struct{}), settled: make(chan struct{}),
@@ -214,7 +214,7 @@ func (r *Replica) TransferLeadership() error {
 }
 
 // lead follows elections: as leader it applies what is committed before it
-// admits anything, and proposes audits.
+// admits anything, and proposes audits. It ends a replica that stopped itself.
 func (r *Replica) lead() {
 	audit := time.NewTicker(r.cfg.AuditInterval)
 	defer audit.Stop()
@@ -230,6 +230,12 @@ func (r *Replica) lead() {
 			if _, err := r.Start(&command.Audit{Index: index, Pacts: pacts}); err != nil {
 				r.cfg.Log.Debug("audit not proposed", "error", err)
 			}
+		case <-r.latch.tripped: // Exit ends the process; until then, peers must not wait for this node
+			r.leading.Store(false)
+			if err := r.raft.Shutdown().Error(); err != nil {
+				r.cfg.Log.Error("raft does not stop", "error", err)
+			}
+			return
 		case <-r.closing:
 			return
 		}
