@@ -176,11 +176,31 @@ func (s *step) doubtfulCreate(system string, in *intent, attempts uint64) error 
 		in.Attempts = attempts
 		return errors.Join(s.flight(system, 1), s.keep(system, in))
 	}
-	// Without a key to find it by, the listing shows it: see sameShape.
-	if wait := s.doubtUntil(system, in) - s.now; wait > 0 {
-		return s.lookAt(system, recordItem(in.Record), s.now+wait)
+	if absent, err := s.unlisted(system, in); err != nil || !absent {
+		wait := max(s.doubtUntil(system, in)-s.now, s.cfg.backoffMin().Milliseconds())
+		return errors.Join(err, s.lookAt(system, recordItem(in.Record), s.now+wait))
 	}
 	return errors.Join(s.settled(system, in), s.look(system, recordItem(in.Record)))
+}
+
+// unlisted reports whether a create without a key to find it by is proven absent:
+// a listing read to its end after the staleness bound, and every unknown record
+// in it looked at (see sameShape).
+func (s *step) unlisted(system string, in *intent) (bool, error) {
+	st, err := systemOf(s.tx, system)
+	if err != nil || st.ListedMillis < s.doubtUntil(system, in) {
+		return false, err
+	}
+	unread, err := s.items(system, func(it item, _ work) bool { return it.kind == itemKey })
+	if err != nil {
+		return false, err
+	}
+	for _, it := range unread {
+		if _, known, err := s.linked(system, connectors.Key(it.name)); err != nil || !known {
+			return false, err
+		}
+	}
+	return true, nil
 }
 
 // doubtUntil is when absence becomes proof.

@@ -91,6 +91,9 @@ type Listed struct {
 	System    string
 	Refs      []connectors.Ref
 	Next      connectors.Cursor
+	// More: another page is waiting now, so that what is not listed yet may still
+	// be there.
+	More bool
 }
 
 // Hinted names keys that may have changed (a webhook, a person's wish). It only

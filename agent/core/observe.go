@@ -39,7 +39,12 @@ func (s *step) listed(e Listed) error {
 			return err
 		}
 	}
-	return s.changeSystem(e.System, func(st *systemState) { st.Cursor = e.Next })
+	return s.changeSystem(e.System, func(st *systemState) {
+		st.Cursor = e.Next
+		if !e.More {
+			st.ListedMillis = s.now
+		}
+	})
 }
 
 // unchanged reports whether a reference shows only what was read already.

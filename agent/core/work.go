@@ -65,6 +65,8 @@ type systemState struct {
 	// Creates counts the creates since HourMillis, for the brake.
 	HourMillis int64
 	Creates    int
+	// ListedMillis is when the listing was last read to its end.
+	ListedMillis int64
 }
 
 func encodeSystem(st systemState) []byte {
@@ -73,6 +75,7 @@ func encodeSystem(st systemState) []byte {
 	w.Uint(uint64(st.InFlight))
 	w.Int(st.HourMillis)
 	w.Uint(uint64(st.Creates))
+	w.Int(st.ListedMillis)
 	return w.Bytes()
 }
 
@@ -82,6 +85,7 @@ func decodeSystem(b []byte) (systemState, error) {
 	st.InFlight = int(r.Uint() & 0xffff)
 	st.HourMillis = r.Int()
 	st.Creates = int(r.Uint() & 0xffffffff)
+	st.ListedMillis = r.Int()
 	return st, r.Close("system state")
 }
 

@@ -254,7 +254,7 @@ func (s *site) list() {
 	s.view(func(tx store.Tx) (err error) { cursor, err = core.SourceCursor(tx, "desk"); return err })
 	page, err := s.conn.Changes(context.Background(), cursor, 1+s.w.rng.IntN(5))
 	if err == nil {
-		s.step(core.Listed{NowMillis: s.w.now, System: "desk", Refs: page.Refs, Next: page.Next})
+		s.step(core.Listed{NowMillis: s.w.now, System: "desk", Refs: page.Refs, Next: page.Next, More: page.More})
 	}
 }
 
