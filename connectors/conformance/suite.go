@@ -2,6 +2,8 @@ package conformance
 
 import (
 	"context"
+	"crypto/sha256"
+	"encoding/hex"
 	"fmt"
 	"io"
 	"maps"
@@ -42,13 +44,14 @@ type Env struct {
 	Scope  Scope
 	C      connectors.Connector
 	serial int
+	nonce  int64 // tells runs against one lasting system apart
 }
 
 const callTimeout = 60 * time.Second
 
 // Cases lists the suite in running order.
 func Cases() []Case {
-	return slices.Concat(specCases(), readCases(), writeCases(), historyCases(), commentCases(), textCases(), lifeCases())
+	return slices.Concat(specCases(), readCases(), writeCases(), historyCases(), commentCases(), textCases(), lifeCases(), transportCases())
 }
 
 // Run runs every case that d's capabilities ask for.
@@ -66,7 +69,7 @@ func Run(t *testing.T, d Driver) {
 		t.Fatalf("Spec.Open refuses the driver's own settings: %v", err)
 	}
 	t.Cleanup(func() { closeConnector(c) })
-	e := &Env{Driver: d, Caps: d.Spec.Capabilities, Scope: scope, C: c}
+	e := &Env{Driver: d, Caps: d.Spec.Capabilities, Scope: scope, C: c, nonce: time.Now().UnixNano()}
 	known := map[string]bool{}
 	for _, c := range Cases() {
 		known[c.Name] = true
@@ -115,6 +118,14 @@ func (e *Env) context(t T) context.Context {
 func (e *Env) unique(what string) value.Value {
 	e.serial++
 	return value.Text(fmt.Sprintf("conformance %s %d", what, e.serial))
+}
+
+// correlation returns a key that no record carries yet: 32 hex digits, as agents
+// make them.
+func (e *Env) correlation() string {
+	e.serial++
+	sum := sha256.Sum256(fmt.Append(nil, e.nonce, e.serial))
+	return hex.EncodeToString(sum[:16])
 }
 
 // draft is the least that a create needs, with a text of its own.

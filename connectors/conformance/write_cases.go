@@ -2,6 +2,7 @@ package conformance
 
 import (
 	"slices"
+	"strings"
 	"time"
 
 	"github.com/entente-sync/entente/connectors"
@@ -160,7 +161,7 @@ func undeclaredConditional(t T, e *Env) {
 
 func createIsFound(t T, e *Env) {
 	finder := e.C.(connectors.Finder)
-	const correlation = "0123456789abcdef0123456789abcdef"
+	correlation := e.correlation()
 	key := e.create(t, "correlated", correlation, nil)
 	deadline := time.Now().Add(e.Caps.StaleMax)
 	for {
@@ -186,8 +187,9 @@ func createIsFound(t T, e *Env) {
 
 func findIsExact(t T, e *Env) {
 	finder := e.C.(connectors.Finder)
-	e.create(t, "exact", "fedcba9876543210fedcba9876543210", nil)
-	for _, near := range []string{"fedcba9876543210", "fedcba9876543210fedcba9876543211", "%", "*", "' OR '1'='1", ""} {
+	key := e.correlation()
+	e.create(t, "exact", key, nil)
+	for _, near := range []string{key[:16], key[:31] + "x", strings.ToUpper(key), "%", "*", "' OR '1'='1", ""} {
 		keys, err := finder.Find(e.context(t), near)
 		if err != nil && connectors.ClassOf(err) != connectors.ClassInvalid {
 			t.Errorf("Find(%q) failed: %v", near, err)
@@ -203,7 +205,7 @@ func undeclaredCorrelation(t T, e *Env) {
 	if !ok {
 		return
 	}
-	const correlation = "00112233445566778899aabbccddeeff"
+	correlation := e.correlation()
 	e.create(t, "correlated", correlation, nil)
 	if keys, err := finder.Find(e.context(t), correlation); err == nil && len(keys) > 0 {
 		t.Error("Find works: declare Capabilities.Correlation, or the agent will not rely on it")
