@@ -98,7 +98,7 @@ func (r *rule) it(shown []value.Value) value.Value {
 		if len(shown) > 1 {
 			name = r.locals[i]
 		}
-		if !v.IsNull() {
+		if v = canonical(v); !v.IsNull() {
 			m[name] = v
 		}
 	}
