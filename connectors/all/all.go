@@ -16,6 +16,7 @@ func Specs() (map[string]connectors.Spec, error) {
 	return index(
 		redmine.Spec(),
 		rt.Spec(),
+		rt.Spec(),
 		sandbox.Spec(),
 	)
 }

@@ -11,8 +11,11 @@ func TestSpecs(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	if _, ok := specs["sandbox"]; !ok {
-		t.Error("the sandbox is missing")
+	for _, name := range []string{"redmine", "rt", "sandbox"} {
+		if _, ok := specs[name]; ok {
+			continue
+		}
+		t.Errorf("%s is missing", name)
 	}
 	for name, s := range specs {
 		if name != s.Name {

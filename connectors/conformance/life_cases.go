@@ -16,7 +16,7 @@ func lifeCases() []Case {
 			Why: "a deletion travels only on positive evidence"},
 		{Name: "delete-no-evidence", Run: deleteNoEvidence, Needs: func(c connectors.Capabilities, e *Env) bool { return !c.DeleteEvidence && e.Scope.Users.Delete != nil },
 			Why: "absence is not deletion"},
-		{Name: "clock", Run: clockOffset,
+		{Name: "clock", Run: clockOffset, Needs: is[connectors.Clocked],
 			Why: "edit times of different systems are compared"},
 	}
 }
@@ -73,10 +73,6 @@ func deleteNoEvidence(t T, e *Env) {
 
 // clockOffset: a record made now must carry the time of now, after calibration.
 func clockOffset(t T, e *Env) {
-	clocked, ok := e.C.(connectors.Clocked)
-	if !ok {
-		t.Skip("the connector is no connectors.Clocked")
-	}
 	clock := e.Scope.Settings.Now
 	if clock == nil {
 		clock = time.Now
@@ -84,7 +80,7 @@ func clockOffset(t T, e *Env) {
 	before := clock()
 	rec := e.read(t, e.create(t, "clock", "", nil))
 	after := clock()
-	offset, ok := clocked.ClockOffset()
+	offset, ok := e.C.(connectors.Clocked).ClockOffset()
 	if !ok {
 		t.Fatal("ClockOffset knows nothing after two answers")
 	}

@@ -80,8 +80,6 @@ func (r *recorder) Errorf(f string, a ...any) {
 }
 func (r *recorder) Fatal(a ...any)            { r.Error(a...); runtime.Goexit() }
 func (r *recorder) Fatalf(f string, a ...any) { r.Errorf(f, a...); runtime.Goexit() }
-func (r *recorder) Skip(...any)               { runtime.Goexit() }
-func (r *recorder) Skipf(string, ...any)      { runtime.Goexit() }
 
 // failing runs the whole suite and returns the names of the cases that fail.
 func failing(ctx context.Context, e *Env) (names []string) {

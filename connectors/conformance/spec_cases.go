@@ -18,15 +18,21 @@ func specCases() []Case {
 	return []Case{
 		{Name: "spec-valid", Run: specValid,
 			Why: "name and abilities are the base of planning"},
-		{Name: "check", Run: check,
+		{Name: "check", Run: check, Needs: is[connectors.Checker],
 			Why: "an agent that starts with a bad credential must say so before it syncs"},
-		{Name: "discover-stable", Run: discoverStable,
+		{Name: "discover-stable", Run: discoverStable, Needs: is[connectors.Discoverer],
 			Why: "bindings are checked against the schema; names that move break them"},
 		{Name: "cancellation", Run: cancellation,
 			Why: "a stopping agent waits for its calls"},
 		{Name: "no-goroutine-leak", Run: goroutineLeak,
 			Why: "an agent runs for months"},
 	}
+}
+
+// is reports whether the connector has an optional ability.
+func is[A any](_ connectors.Capabilities, e *Env) bool {
+	_, ok := e.C.(A)
+	return ok
 }
 
 var namePattern = regexp.MustCompile(`^[a-z][a-z0-9]{1,30}$`)
@@ -62,11 +68,7 @@ func specValid(t T, e *Env) {
 }
 
 func check(t T, e *Env) {
-	c, ok := e.C.(connectors.Checker)
-	if !ok {
-		t.Skip("the connector is no connectors.Checker")
-	}
-	if err := c.Check(e.context(t)); err != nil {
+	if err := e.C.(connectors.Checker).Check(e.context(t)); err != nil {
 		t.Fatalf("Check fails with a good credential: %v", err)
 	}
 	if e.Scope.BadCredential == nil {
@@ -85,11 +87,7 @@ func check(t T, e *Env) {
 }
 
 func discoverStable(t T, e *Env) {
-	d, ok := e.C.(connectors.Discoverer)
-	if !ok {
-		t.Skip("the connector is no connectors.Discoverer")
-	}
-	first, err := d.Discover(e.context(t))
+	first, err := e.C.(connectors.Discoverer).Discover(e.context(t))
 	if err != nil {
 		t.Fatalf("Discover failed: %v", err)
 	}
