@@ -16,7 +16,6 @@ func Specs() (map[string]connectors.Spec, error) {
 	return index(
 		redmine.Spec(),
 		rt.Spec(),
-		rt.Spec(),
 		sandbox.Spec(),
 	)
 }
