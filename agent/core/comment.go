@@ -99,7 +99,16 @@ func (s *step) comment(v *view, rule CommentRule, c *connectors.Comment) error {
 	if err != nil {
 		return err
 	}
-	if !had.IsZero() { // said before by an older copy of this store
+	when := moment{at: c.At, class: crdt.EvidenceHistory}
+	live := draft{key: at.Sibling(crdt.FieldLife), value: crdt.Life{}.Value(), system: v.system, when: when, ahead: v.ahead}
+	if !had.IsZero() { // said before by a newer copy of this store, perhaps half
+		if life, err := s.desired(live.key); err != nil {
+			return err
+		} else if life.IsZero() {
+			if _, _, err := s.say(live); err != nil {
+				return err
+			}
+		}
 		return shadow.LinkComment(s.tx, v.system, v.sh.ID, child, c.Key)
 	}
 	author := map[string]value.Value{"name": value.Text(c.Author.Name)}
@@ -116,13 +125,10 @@ func (s *step) comment(v *view, rule CommentRule, c *connectors.Comment) error {
 			Code: pact.ReasonValue, Message: err.Error(), Outgoing: true,
 		})
 	}
-	when := moment{at: c.At, class: crdt.EvidenceHistory}
 	if _, ok, err := s.say(draft{key: at, value: val, system: v.system, when: when, ahead: v.ahead}); err != nil || !ok {
 		return err
 	}
-	if _, _, err := s.say(draft{
-		key: at.Sibling(crdt.FieldLife), value: crdt.Life{}.Value(), system: v.system, when: when, ahead: v.ahead,
-	}); err != nil {
+	if _, _, err := s.say(live); err != nil {
 		return err
 	}
 	if err := inbox.AddChild(s.tx, v.pact.Name, v.sh.ID, child); err != nil {

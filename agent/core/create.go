@@ -8,6 +8,7 @@ import (
 	"github.com/entente-sync/entente/agent/inbox"
 	"github.com/entente-sync/entente/connectors"
 	"github.com/entente-sync/entente/crdt"
+	"github.com/entente-sync/entente/crdt/seal"
 	"github.com/entente-sync/entente/crdt/value"
 )
 
@@ -265,6 +266,9 @@ func (s *step) sayLink(system string, id crdt.RecordID, key connectors.Key) erro
 	r, err := s.desired(at)
 	if err != nil {
 		return err
+	}
+	if old, err := seal.Open(s.linkKey(), &r.Op); err == nil && old.AsText() == string(key) {
+		return nil
 	}
 	base, err := s.versionOf(&r)
 	if err != nil {

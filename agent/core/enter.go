@@ -145,7 +145,13 @@ func (s *step) birth(v *view, id crdt.RecordID) (err error) {
 			continue
 		}
 		val, problem := b.Get(f, shown)
+		had, err := s.desired(v.key(f))
+		if err != nil {
+			return err
+		}
 		switch {
+		case !had.IsZero():
+			continue // half born once by a newer copy of this store: capture compares
 		case problem != nil:
 			err = s.holdOut(v, f, problem.Code, problem.Message, problem.Keep)
 		case val.IsNull():

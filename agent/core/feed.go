@@ -80,7 +80,10 @@ func (s *step) greeted(e Greeted) error {
 			s.emit(Notice{Kind: NoticeNewEpoch, Pact: e.Pact})
 		}
 		renewed = f.Epoch != 0
-		f = inbox.Feed{Epoch: e.Epoch, Known: f.Known}
+		f = inbox.Feed{Epoch: e.Epoch, Known: f.Known, Offer: inbox.Offer{Open: f.Epoch != 0}, Seen: map[uint64]crdt.Seq{}}
+		for _, a := range e.Authors {
+			f.Seen[a.Author.Incarnation] = a.Seen
+		}
 	case forgot:
 		// Read the feed from its beginning: nothing may be captured on a memory that
 		// is older than what this agent has already said.
@@ -179,6 +182,15 @@ func (s *step) fed(e Fed) error {
 		r := &e.Entries[i]
 		if r.Op.Key.Pact != e.Pact {
 			continue // no hub of ours feeds this
+		}
+		if f.Offer.Open { // what the new feed replaces is brought back first
+			if old, err := inbox.Register(s.tx, r.Op.Key); err != nil {
+				return err
+			} else if s.forgotten(&f, &old) && old.Op.ID() != r.Op.ID() {
+				if err := s.offerOne(&old); err != nil {
+					return err
+				}
+			}
 		}
 		if err := s.receive(r); err != nil {
 			return err

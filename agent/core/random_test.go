@@ -37,6 +37,9 @@ type kind struct {
 	faults  []memory.Fault
 	crashes bool
 	lossy   bool // the system can neither compare-and-set nor tell its history
+	restore bool // the hub goes back to a backup, once
+	oldDisk bool // an agent goes back to an older copy of its store, once
+	drift   bool // an agent's clock runs ahead until the hub refuses its stamps
 }
 
 var doubtful = []memory.Fault{
@@ -60,6 +63,13 @@ func worlds() []kind {
 		{name: "compare-and-set only", crashes: true, faults: append(slices.Clone(doubtful), trims),
 			caps: func(c *connectors.Capabilities) { c.History = false }},
 		{name: "no correlation", crashes: true, faults: doubtful, caps: func(c *connectors.Capabilities) { c.Correlation = false }},
+		{name: "markup", crashes: true, faults: []memory.Fault{{Kind: memory.Normalise, Field: "description", Form: memory.FormMarkup}}},
+		{name: "runaway clock", crashes: true, drift: true},
+		{name: "hub restored", crashes: true, restore: true},
+		{name: "older disk", oldDisk: true, lossy: true},
+		{name: "automation", crashes: true, faults: []memory.Fault{{
+			Kind: memory.Automation, Field: "description", Form: memory.FormMarkup, Duration: 700 * time.Millisecond,
+		}}},
 		{name: "bare", crashes: true, lossy: true, faults: append(slices.Clone(doubtful), trims), caps: func(c *connectors.Capabilities) {
 			c.History, c.Conditional, c.WriteRevision = false, false, false
 		}},
@@ -96,19 +106,49 @@ func runWorld(t *testing.T, k kind, seed uint64) {
 	}
 	w := newWorld(t, seed, caps, k.faults...)
 	w.sites[1].skew = time.Duration(w.rng.IntN(120)-60) * time.Second
-	w.chaos(400, k.crashes)
+	if k.drift {
+		w.hub.drift = 5000
+		w.ahead = 60_000
+	}
+	w.chaos(200, k.crashes)
+	backup, disk := w.hub.clone(), w.sites[0].store.Clone()
+	w.chaos(100, k.crashes)
+	if k.restore {
+		w.restoreHub(backup)
+	}
+	if k.oldDisk {
+		w.logf("acme goes back to an older disk")
+		w.sites[0].store = disk
+		w.now += 2000
+		w.sites[0].open()
+	}
+	w.chaos(100, k.crashes)
 	w.heal()
 	w.rest()
 	w.check(k)
 	before := w.writes()
 	for _, s := range w.sites { // a sweep at rest writes nothing
 		for _, key := range s.sys.Keys() {
-			s.step(core.Hinted{NowMillis: w.now, System: "desk", Keys: []connectors.Key{key}})
+			s.step(core.Hinted{NowMillis: s.clock(), System: "desk", Keys: []connectors.Key{key}})
 		}
 	}
 	w.rest()
 	if w.writes() != before {
 		w.fatalf("a sweep at rest wrote %d times", w.writes()-before)
+	}
+}
+
+// restoreHub puts an older hub in place. Its members hear of it when they connect.
+func (w *world) restoreHub(backup *modelHub) {
+	w.logf("hub goes back to offset %d", backup.head)
+	backup.lineage = append(backup.lineage, crdt.Fork{Child: backup.epoch + 1, Parent: backup.epoch, At: backup.head})
+	backup.epoch++
+	for v := range w.hub.lost { // recorded once is enough for a person to have seen it
+		backup.lost[v] = true
+	}
+	w.hub = backup
+	for _, s := range w.sites {
+		s.greet()
 	}
 }
 

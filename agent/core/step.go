@@ -72,6 +72,11 @@ func (s *step) run(ev Event) error {
 	if err != nil {
 		return err
 	}
+	for _, name := range slices.Sorted(maps.Keys(s.cfg.Pacts)) {
+		if err := s.offer(name); err != nil {
+			return err
+		}
+	}
 	for _, name := range slices.Sorted(maps.Keys(s.cfg.Systems)) {
 		if err := s.schedule(name); err != nil {
 			return err

@@ -31,6 +31,7 @@ type world struct {
 	sites []*site
 	edits map[string]*edit // by value, which is unique
 	count int
+	ahead int64 // of the first site's clock
 	trace []string
 }
 
@@ -94,16 +95,29 @@ func (w *world) fatalf(format string, args ...any) {
 	w.t.Fatalf(format, args...)
 }
 
+// clock is the agent's own.
+func (s *site) clock() int64 {
+	if s == s.w.sites[0] {
+		return s.w.now + s.w.ahead
+	}
+	return s.w.now
+}
+
+// ahead is how far the system's clock is ahead of the agent's.
+func (s *site) ahead() time.Duration {
+	return s.skew - time.Duration(s.clock()-s.w.now)*time.Millisecond
+}
+
 // open starts the agent's process: nothing in memory survived.
 func (s *site) open() {
 	s.tasks, s.answers, s.sent = nil, nil, 0
-	s.step(core.Opened{NowMillis: s.w.now, Entropy: [32]byte{byte(len(s.name))}})
+	s.step(core.Opened{NowMillis: s.clock(), Entropy: [32]byte{byte(len(s.name))}})
 	s.greet()
 }
 
 func (s *site) greet() {
 	h := s.w.hub
-	e := core.Greeted{NowMillis: s.w.now, HubMillis: s.w.now, Pact: "ops", Epoch: h.epoch, Head: h.head, Lineage: h.lineage}
+	e := core.Greeted{NowMillis: s.clock(), HubMillis: s.w.now, Pact: "ops", Epoch: h.epoch, Head: h.head, Lineage: h.lineage}
 	for _, a := range sortedAuthors(h.authors) {
 		if a.Site == s.name {
 			e.Authors = append(e.Authors, core.AuthorState{Author: a, Seen: h.authors[a], Applied: h.authors[a]})
@@ -167,7 +181,7 @@ func (s *site) do(e core.Effect) {
 		s.tasks = append(s.tasks, func() (task, core.Event) {
 			s.writes++
 			r, err := s.conn.Write(context.Background(), e.Write)
-			w := core.Written{System: "desk", Intent: e.Intent, Receipt: r, Fault: core.FaultOf(err), ClockAhead: s.skew}
+			w := core.Written{System: "desk", Intent: e.Intent, Receipt: r, Fault: core.FaultOf(err), ClockAhead: s.ahead()}
 			if w.Fault != nil && w.Fault.Class != connectors.ClassUnknown {
 				return nil, w
 			}
@@ -201,7 +215,7 @@ func (s *site) read(key connectors.Key) task {
 		if err != nil {
 			return nil, core.Missing{System: "desk", Key: key, Fault: *core.FaultOf(err)}
 		}
-		return nil, core.Observed{System: "desk", Record: rec, ClockAhead: s.skew}
+		return nil, core.Observed{System: "desk", Record: rec, ClockAhead: s.ahead()}
 	}
 }
 
@@ -209,16 +223,16 @@ func (s *site) read(key connectors.Key) task {
 func (s *site) stamped(ev core.Event) core.Event {
 	switch e := ev.(type) {
 	case core.Observed:
-		e.NowMillis = s.w.now
+		e.NowMillis = s.clock()
 		return e
 	case core.Missing:
-		e.NowMillis = s.w.now
+		e.NowMillis = s.clock()
 		return e
 	case core.Written:
-		e.NowMillis = s.w.now
+		e.NowMillis = s.clock()
 		return e
 	case core.Found:
-		e.NowMillis = s.w.now
+		e.NowMillis = s.clock()
 		return e
 	}
 	return ev
@@ -254,7 +268,7 @@ func (s *site) list() {
 	s.view(func(tx store.Tx) (err error) { cursor, err = core.SourceCursor(tx, "desk"); return err })
 	page, err := s.conn.Changes(context.Background(), cursor, 1+s.w.rng.IntN(5))
 	if err == nil {
-		s.step(core.Listed{NowMillis: s.w.now, System: "desk", Refs: page.Refs, Next: page.Next, More: page.More})
+		s.step(core.Listed{NowMillis: s.clock(), System: "desk", Refs: page.Refs, Next: page.Next, More: page.More})
 	}
 }
 
@@ -270,7 +284,7 @@ func (s *site) feed() bool {
 	if f.Offset == s.w.hub.head && f.Met {
 		return false
 	}
-	ev := s.w.hub.feed("ops", f.Cursor(), 1+s.w.rng.IntN(6), s.w.now)
+	ev := s.w.hub.feed("ops", f.Cursor(), 1+s.w.rng.IntN(6), s.clock())
 	s.step(ev)
 	if s.w.rng.IntN(10) == 0 {
 		s.step(ev) // delivered twice
@@ -287,7 +301,7 @@ func (s *site) publish() bool {
 	if len(batch) == 0 {
 		return false
 	}
-	ev := core.Acked{NowMillis: s.w.now, HubMillis: s.w.now, Pact: "ops", Epoch: s.w.hub.epoch}
+	ev := core.Acked{NowMillis: s.clock(), HubMillis: s.w.now, Pact: "ops", Epoch: s.w.hub.epoch}
 	for _, e := range batch {
 		s.sent = e.Position + 1
 		ev.Results = append(ev.Results, s.w.hub.publish(e, s.w.now))
@@ -369,7 +383,7 @@ func (w *world) chaos(n int, crashes bool) {
 			s.greet() // the connection broke
 		default:
 			w.now += int64(w.rng.IntN(1500))
-			s.step(core.Woken{NowMillis: w.now})
+			s.step(core.Woken{NowMillis: s.clock()})
 		}
 	}
 }
@@ -390,7 +404,7 @@ func (w *world) rest() {
 		}
 		w.now += 3000
 		for _, s := range w.sites {
-			s.step(core.Woken{NowMillis: w.now})
+			s.step(core.Woken{NowMillis: s.clock()})
 			busy = busy || len(s.tasks) > 0 || s.waiting()
 		}
 		if quiet++; busy {

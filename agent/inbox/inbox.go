@@ -4,6 +4,9 @@
 package inbox
 
 import (
+	"maps"
+	"slices"
+
 	"github.com/entente-sync/entente/agent/store"
 	"github.com/entente-sync/entente/agent/store/pack"
 	"github.com/entente-sync/entente/crdt"
@@ -30,6 +33,16 @@ type Feed struct {
 	// Known is the newest incarnation of this agent that the hub knew of and this
 	// store did not, and that was dealt with.
 	Known uint64
+	// Offer is how far the registers were looked through for own ops that a hub of
+	// a new epoch does not know; Seen is what it knew when it was greeted.
+	Offer Offer
+	Seen  map[uint64]crdt.Seq // by incarnation
+}
+
+// Offer is the progress of bringing own ops back to a restored hub.
+type Offer struct {
+	Open bool
+	Next []byte // store key to go on from; nil is the first
 }
 
 // Cursor is where to subscribe from.
@@ -56,6 +69,14 @@ func encodeFeed(f Feed) []byte {
 	w.Uint(uint64(f.Head))
 	w.Bool(f.Met)
 	w.Uint(f.Known)
+	w.Bool(f.Offer.Open)
+	w.String(string(f.Offer.Next))
+	incarnations := slices.Sorted(maps.Keys(f.Seen))
+	w.Uint(uint64(len(incarnations)))
+	for _, n := range incarnations {
+		w.Uint(n)
+		w.Uint(uint64(f.Seen[n]))
+	}
 	w.Uint(uint64(len(f.Lineage)))
 	for _, fork := range f.Lineage {
 		w.Uint(uint64(fork.Child))
@@ -73,6 +94,14 @@ func decodeFeed(b []byte) (Feed, error) {
 		Head:   crdt.Offset(r.Uint()),
 		Met:    r.Bool(),
 		Known:  r.Uint(),
+	}
+	f.Offer = Offer{Open: r.Bool(), Next: []byte(r.String())}
+	for range r.Count() {
+		if f.Seen == nil {
+			f.Seen = map[uint64]crdt.Seq{}
+		}
+		n := r.Uint()
+		f.Seen[n] = crdt.Seq(r.Uint())
 	}
 	for range r.Count() {
 		f.Lineage = append(f.Lineage, crdt.Fork{
@@ -115,6 +144,18 @@ func OfRecord(tx store.Tx, key crdt.Key) ([]crdt.Register, error) {
 		return err
 	})
 	return out, err
+}
+
+// Walk calls fn for each register of a pact from key from (nil: the first)
+// onwards, until fn returns store.ErrStop. key is where to go on from.
+func Walk(tx store.Tx, pact crdt.Pact, from []byte, fn func(key []byte, r crdt.Register) error) error {
+	return tx.Scan(pack.Key(tableRegister, string(pact)), from, func(key, b []byte) error {
+		r, err := decodeRegister(b)
+		if err != nil {
+			return err
+		}
+		return fn(key, r)
+	})
 }
 
 func registerKey(key crdt.Key) []byte {
