@@ -2,7 +2,9 @@ package realtest
 
 import (
 	"errors"
+	"fmt"
 	"os"
+	"os/exec"
 	"syscall"
 	"testing"
 	"time"
@@ -61,6 +63,44 @@ func TestRT(t *testing.T) {
 	ended(t, s.instance)
 }
 
+// TestStarterDies kills a process that has started a server, as a test that
+// runs into its time limit would be.
+func TestStarterDies(t *testing.T) {
+	if os.Getenv(starterEnv) != "" {
+		in := RT(t).instance
+		fmt.Printf("started %d %s\n", in.cmd.Process.Pid, in.dir)
+		select {} // until killed
+	}
+	t.Parallel()
+	_, err := webUser()
+	if err = errors.Join(err, need("request-tracker5", rtProgram, rtDatabase)); err != nil {
+		RT(t) // skips or fails, as it should
+	}
+	starter := exec.Command(os.Args[0], "-test.run=^TestStarterDies$")
+	starter.Env = append(os.Environ(), starterEnv+"=1")
+	out, err := starter.StdoutPipe()
+	if err != nil {
+		t.Fatal(err)
+	}
+	if err := starter.Start(); err != nil {
+		t.Fatal(err)
+	}
+	var pid int
+	var dir string
+	if _, err := fmt.Fscanf(out, "started %d %s\n", &pid, &dir); err != nil {
+		t.Error(err)
+	}
+	if err := starter.Process.Kill(); err != nil {
+		t.Error(err)
+	}
+	_ = starter.Wait() // it was killed
+	if pid > 0 {
+		gone(t, pid, dir)
+	}
+}
+
+const starterEnv = "ENTENTE_REALTEST_STARTER"
+
 // ended closes in and checks that nothing of it is left.
 func ended(t *testing.T, in *instance) {
 	t.Helper()
@@ -70,14 +110,21 @@ func ended(t *testing.T, in *instance) {
 			t.Error(err)
 		}
 	}
+	gone(t, pid, in.dir)
+}
+
+// gone waits until a process group and its directory are no more.
+func gone(t *testing.T, pid int, dir string) {
+	t.Helper()
 	deadline := time.Now().Add(20 * time.Second) // init buries the dead when it comes to it
-	for !errors.Is(syscall.Kill(-pid, 0), syscall.ESRCH) {
+	for {
+		_, err := os.Stat(dir)
+		if errors.Is(syscall.Kill(-pid, 0), syscall.ESRCH) && os.IsNotExist(err) {
+			return
+		}
 		if time.Now().After(deadline) {
-			t.Fatalf("process group %d lives", pid)
+			t.Fatalf("process group %d or %s is still there", pid, dir)
 		}
 		time.Sleep(10 * time.Millisecond)
-	}
-	if _, err := os.Stat(in.dir); !os.IsNotExist(err) {
-		t.Errorf("directory: %v", err)
 	}
 }

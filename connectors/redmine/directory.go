@@ -202,13 +202,16 @@ func (c *client) known(id int) (person, bool) {
 	return p, ok
 }
 
-const membersPage = 100
+const (
+	membersPage = 100
+	membersMax  = 10_000
+)
 
 // userByEmail looks among the project's members, one by one: without being an
 // administrator there is no search. 0 means that no member has the address.
 func (c *client) userByEmail(ctx context.Context, op, email string) (int, error) {
 	email = strings.ToLower(email)
-	for offset := 0; ; offset += membersPage {
+	for offset := 0; offset < membersMax; offset += membersPage {
 		var page struct {
 			Memberships []struct {
 				User *named `json:"user"`
@@ -231,7 +234,8 @@ func (c *client) userByEmail(ctx context.Context, op, email string) (int, error)
 			}
 		}
 		if len(page.Memberships) < membersPage {
-			return 0, nil
+			break
 		}
 	}
+	return 0, nil
 }

@@ -138,11 +138,13 @@ func (c *client) get(ctx context.Context, op string, n *names, key connectors.Ke
 	return t, nil
 }
 
+const pagesMax = 200 // a ticket with more transactions than that is no ticket
+
 // pages reads a whole listing.
 func pages[T any](ctx context.Context, c *client, op, path string, query url.Values) ([]T, error) {
 	var all []T
 	query.Set("per_page", strconv.Itoa(pageMax))
-	for page := 1; ; page++ {
+	for page := 1; page <= pagesMax; page++ {
 		var answer struct {
 			Items *[]T `json:"items"`
 		}
@@ -158,6 +160,7 @@ func pages[T any](ctx context.Context, c *client, op, path string, query url.Val
 			return all, nil
 		}
 	}
+	return nil, c.fail(op, connectors.ClassMalformed, "items", "the listing does not end")
 }
 
 func (c *client) record(ctx context.Context, op string, n *names, t ticket, history []transaction) (connectors.Record, error) {
