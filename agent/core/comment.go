@@ -63,6 +63,14 @@ func (s *step) captureComments(v *view, in *intent) error {
 			if !rule.Sends(*c) {
 				continue
 			}
+			if abreast, err := s.abreast(v.pact.Name); err != nil {
+				return err
+			} else if !abreast {
+				if err := s.lookAt(v.system, keyItem(v.rec.Key), s.now+s.cfg.backoffMin().Milliseconds()); err != nil {
+					return err
+				}
+				continue
+			}
 		}
 		if err := s.comment(v, rule, c); err != nil {
 			return err

@@ -1,6 +1,9 @@
 package core
 
 import (
+	"maps"
+	"slices"
+
 	"github.com/entente-sync/entente/agent/shadow"
 	"github.com/entente-sync/entente/connectors"
 	"github.com/entente-sync/entente/crdt"
@@ -16,6 +19,13 @@ func (s *step) enter(v *view) error {
 	own, waits, err := s.ownCreate(v)
 	if err != nil {
 		return err
+	}
+	if own == nil && v.rec.CreatedBy.Self {
+		abreast, err := s.abreast(v.pact.Name)
+		if err != nil {
+			return err
+		}
+		waits = waits || !abreast
 	}
 	if waits {
 		return s.lookAt(v.system, keyItem(v.rec.Key), s.now+s.cfg.backoffMin().Milliseconds())
@@ -86,7 +96,7 @@ func (s *step) ownCreate(v *view) (own *intent, waits bool, err error) {
 			if v.rec.Correlation != in.Record.String() {
 				continue
 			}
-		} else if !sameShape(v, in) {
+		} else if !v.rec.CreatedBy.Self || !in.busy() && !sameShape(v, in) {
 			continue
 		}
 		if in.busy() {
@@ -97,15 +107,16 @@ func (s *step) ownCreate(v *view) (own *intent, waits bool, err error) {
 	return nil, false, nil
 }
 
-// sameShape reports whether a record looks like what a create wrote, in a system
-// whose creates carry no key.
+// sameShape reports whether a record, as it was created, looks like what a
+// create wrote, in a system whose creates carry no key.
 func sameShape(v *view, in *intent) bool {
-	if !v.rec.CreatedBy.Self {
-		return false
-	}
 	for _, w := range in.Fields {
-		for name, want := range w.Writes {
-			if now, ok := v.rec.Fields[name]; !ok || !plainText(now).Equal(plainText(want)) {
+		shown, whole := tupleOf(v.rec.Fields, slices.Collect(maps.Keys(w.Writes)))
+		if !whole {
+			return false
+		}
+		for name, first := range original(v.rec.History, slices.Collect(maps.Keys(w.Writes)), shown) {
+			if !plainText(first).Equal(plainText(w.Writes[name])) {
 				return false
 			}
 		}

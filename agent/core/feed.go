@@ -21,6 +21,17 @@ func Cursor(tx store.Tx, name crdt.Pact) (crdt.Position, error) {
 	return f.Cursor(), err
 }
 
+// headUnknown stands for the head of a feed while no hub was greeted.
+const headUnknown = crdt.Offset(1) << 62
+
+// abreast reports whether everything is known that the hub knew when it last
+// spoke. What our own account made is strange only then: a store may be an older
+// copy of itself without any sign of it.
+func (s *step) abreast(name crdt.Pact) (bool, error) {
+	f, err := inbox.GetFeed(s.tx, name)
+	return f.Offset >= f.Head, err
+}
+
 // opened begins a life of the agent: what was under way is in doubt.
 func (s *step) opened(e Opened) error {
 	if s.self.Incarnation == 0 {
@@ -28,6 +39,16 @@ func (s *step) opened(e Opened) error {
 	}
 	if err := s.renew(0); err != nil {
 		return err
+	}
+	for _, name := range slices.Sorted(maps.Keys(s.cfg.Pacts)) {
+		f, err := inbox.GetFeed(s.tx, name)
+		if err != nil {
+			return err
+		}
+		f.Head = headUnknown
+		if err := inbox.PutFeed(s.tx, name, f); err != nil {
+			return err
+		}
 	}
 	for _, system := range slices.Sorted(maps.Keys(s.cfg.Systems)) {
 		if err := s.reissue(system); err != nil {

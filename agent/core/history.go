@@ -177,6 +177,17 @@ func traceOf(c *connectors.Capabilities, history []connectors.Change, mark strin
 	return t
 }
 
+// original is what locals held before the first change that history tells.
+func original(history []connectors.Change, locals []string, shown tuple) tuple {
+	out := overlay(shown, nil)
+	for _, h := range slices.Backward(history) {
+		if slices.Contains(locals, h.Field) {
+			out[h.Field] = h.Old
+		}
+	}
+	return out
+}
+
 // editMoment is when the shown values of locals came about, as well as the
 // system tells.
 func editMoment(c *connectors.Capabilities, r *connectors.Record, locals []string, shown tuple, lastUpdated int64) moment {

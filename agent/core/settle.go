@@ -208,7 +208,7 @@ func (s *step) settleRest(v *view, in *intent) error {
 			continue
 		}
 		if t := traceOf(&v.sys.Capabilities, v.rec.History, "", locals, nil); t.known && (t.foreign || t.after) {
-			continue // somebody has edited it since
+			shown = original(v.rec.History, locals, shown) // capture finds the edit
 		}
 		s.image(v, f, shown, shadow.Version{})
 	}

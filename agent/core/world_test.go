@@ -90,7 +90,7 @@ func (w *world) logf(format string, args ...any) {
 func (w *world) fatalf(format string, args ...any) {
 	w.t.Helper()
 	if testing.Verbose() {
-		w.t.Log("\n" + strings.Join(w.trace[max(0, len(w.trace)-400):], "\n"))
+		w.t.Log("\n" + strings.Join(w.trace, "\n"))
 	}
 	w.t.Fatalf(format, args...)
 }
