@@ -58,7 +58,7 @@ func Start(ctx context.Context, root, dir string, progress io.Writer) (*Pair, er
 	if p.RT, err = realtest.StartRT(ctx); err != nil {
 		return nil, errors.Join(err, p.Close())
 	}
-	if err := p.configure(ctx, filepath.Join(root, "deploy", "examples", "redmine-rt")); err != nil {
+	if err := p.configure(ctx, filepath.Join(root, Example)); err != nil {
 		return nil, errors.Join(err, p.Close())
 	}
 	return p, nil

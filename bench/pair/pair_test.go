@@ -2,9 +2,7 @@ package pair_test
 
 import (
 	"context"
-	"errors"
 	"fmt"
-	"os"
 	"path/filepath"
 	"slices"
 	"strings"
@@ -12,41 +10,13 @@ import (
 	"time"
 
 	"github.com/entente-sync/entente/bench/pair"
-	"github.com/entente-sync/entente/connectors/realtest"
 )
 
 // seeds is how many issues exist before the first agent starts.
 const seeds = 50
 
-// start starts both systems; it skips where they are absent, and fails instead
-// under CI=true.
-func start(t *testing.T) (context.Context, *pair.Pair) {
-	t.Helper()
-	ctx, cancel := context.WithTimeout(t.Context(), 10*time.Minute)
-	t.Cleanup(cancel)
-	p, err := pair.Start(ctx, filepath.Join("..", ".."), t.TempDir(), os.Stderr)
-	if errors.Is(err, realtest.ErrAbsent) && os.Getenv("CI") != "true" {
-		t.Skipf("SKIPPED, NOTHING WAS TESTED: %v; run .ci/setup-real as root on Debian 12", err)
-	}
-	if err != nil {
-		t.Fatal(err)
-	}
-	t.Cleanup(func() {
-		if t.Failed() {
-			for _, name := range []string{pair.Hub, pair.Acme, pair.Globex} {
-				t.Logf("--- %s\n%s", name, tail(p.Log(name), 60))
-			}
-		}
-		if err := p.Close(); err != nil {
-			t.Error(err)
-		}
-	})
-	must(t, p.Seed(ctx, seeds))
-	return ctx, p
-}
-
 func TestBackfillAndEditsOnBothSides(t *testing.T) {
-	ctx, p := start(t)
+	ctx, p := pair.ForTest(t, filepath.Join("..", ".."), seeds, 8*time.Minute)
 	must(t, p.Run(pair.Hub, pair.Acme, pair.Globex))
 	settle(ctx, t, p)
 	acme, globex := both(ctx, t, p)
@@ -207,9 +177,4 @@ func must(t *testing.T, err error) {
 	if err != nil {
 		t.Fatal(err)
 	}
-}
-
-func tail(s string, n int) string {
-	rows := strings.Split(s, "\n")
-	return strings.Join(rows[max(0, len(rows)-n):], "\n")
 }
