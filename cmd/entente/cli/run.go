@@ -91,11 +91,16 @@ func newRoot(streams Streams) *cobra.Command {
 	return root
 }
 
-// markUsage makes wrong arguments of every command an error of usage.
+// markUsage makes wrong arguments and missing flags of every command an error of
+// usage.
 func markUsage(c *cobra.Command) {
 	if check := c.Args; check != nil {
 		c.Args = func(c *cobra.Command, args []string) error {
-			if err := check(c, args); err != nil {
+			err := check(c, args)
+			if err == nil {
+				err = c.ValidateRequiredFlags()
+			}
+			if err != nil {
 				return &usageError{fmt.Errorf("%w; see %s --help", err, c.CommandPath())}
 			}
 			return nil

@@ -16,6 +16,7 @@ import (
 	"github.com/entente-sync/entente/agent/uplink"
 	"github.com/entente-sync/entente/connectors"
 	"github.com/entente-sync/entente/crdt"
+	"github.com/entente-sync/entente/proto/identity"
 	"github.com/entente-sync/entente/proto/identity/authority"
 	"github.com/entente-sync/entente/proto/pact"
 	"github.com/entente-sync/entente/proto/wire"
@@ -81,10 +82,18 @@ func LoadAgent(path string, rt Runtime) (*Agent, error) {
 	if err := r.err(); err != nil {
 		return nil, err
 	}
+	self := identity.Agent{Site: in.Metadata.Site, Name: in.Metadata.Name}
+	if who, err := named(pair); err != nil {
+		r.doc.Fail("config.tls", "/hub/tls/cert", "", "%v", err)
+	} else if who != self {
+		r.doc.Fail("config.tls", "/hub/tls/cert", "", "is for %s, but this is %s", who, self)
+	}
+	if err := r.err(); err != nil {
+		return nil, err
+	}
 	dial, err := Dialer(pair, ca)
 	if err != nil {
-		r.doc.Fail("config.tls", "/hub/tls", "", "%v", err)
-		return nil, r.err()
+		r.doc.Fail("config.tls", "/hub/tls/ca", "", "%v", err)
 	}
 	out := &Agent{Metrics: in.Metrics, Config: agent.Config{
 		Site: in.Metadata.Site, Name: in.Metadata.Name, Dir: r.path(in.Dir),
@@ -149,6 +158,9 @@ func (r *reader) systems(in map[string]systemFile, bindings map[string]boundTo, 
 		at := "/systems/" + name
 		s := in[name]
 		b, ok := bindings[name]
+		if !ok && len(r.findings) > 0 {
+			continue // its binding may be one of the broken ones
+		}
 		if !ok {
 			r.doc.Fail("config.unbound", at, "add a binding with system.name: "+name, "no binding is for this system")
 			continue

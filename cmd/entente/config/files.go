@@ -4,6 +4,7 @@
 package config
 
 import (
+	"crypto/tls"
 	"errors"
 	"fmt"
 	"os"
@@ -12,6 +13,7 @@ import (
 
 	"github.com/entente-sync/entente/connectors"
 	"github.com/entente-sync/entente/crdt"
+	"github.com/entente-sync/entente/proto/identity"
 	"github.com/entente-sync/entente/proto/identity/authority"
 	"github.com/entente-sync/entente/proto/pact"
 	"github.com/entente-sync/entente/proto/pact/pactfile"
@@ -113,6 +115,15 @@ func (f tlsFiles) load(r *reader, at string) (authority.Pair, []byte) {
 	key, _ := r.read(at+"/key", f.Key)
 	ca, _ := r.read(at+"/ca", f.CA)
 	return authority.Pair{CertPEM: cert, KeyPEM: key}, ca
+}
+
+// named reads whom a certificate that has its key names.
+func named(pair authority.Pair) (identity.Identity, error) {
+	cert, err := tls.X509KeyPair(pair.CertPEM, pair.KeyPEM)
+	if err != nil {
+		return nil, err
+	}
+	return identity.FromCertificate(cert.Leaf)
 }
 
 // secretFile names the file that holds a credential: no secret stands in a

@@ -9,6 +9,7 @@ import (
 	"github.com/prometheus/client_golang/prometheus"
 
 	"github.com/entente-sync/entente/hub"
+	"github.com/entente-sync/entente/proto/identity"
 	"github.com/entente-sync/entente/proto/identity/authority"
 )
 
@@ -67,8 +68,16 @@ func LoadHub(path string, log *slog.Logger, metrics *prometheus.Registry) (*Hub,
 	if err := r.err(); err != nil {
 		return nil, err
 	}
+	if who, err := named(pair); err != nil {
+		r.doc.Fail("config.tls", "/tls/cert", "", "%v", err)
+	} else if _, node := who.(identity.Node); !node {
+		r.doc.Fail("config.tls", "/tls/cert", "", "is for %s, which is no node", who)
+	}
+	if err := r.err(); err != nil {
+		return nil, err
+	}
 	if out.Config.TLS, err = authority.Peer(pair, ca); err != nil {
-		r.doc.Fail("config.tls", "/tls", "", "%v", err)
+		r.doc.Fail("config.tls", "/tls/ca", "", "%v", err)
 	}
 	return out, r.err()
 }

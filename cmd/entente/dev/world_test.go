@@ -188,7 +188,7 @@ func TestOutOfStepFindsMistakes(t *testing.T) {
 		"no twin":  {[]ticket{deleted}, "Globex has no ticket"},
 		"twice":    {[]ticket{twin, other}, "twice"},
 		"differs":  {[]ticket{other}, `status: "new" at Acme, "resolved" at Globex`},
-		"unmapped": {[]ticket{{Key: "7", Fields: map[string]text{"subject": "t", "status": "odd"}}}, "unmapped: odd"},
+		"unmapped": {[]ticket{{Key: "7", Fields: map[string]text{"subject": "t", "status": "odd", "priority": "4"}}}, "unmapped: odd"},
 	} {
 		w := &World{Sides: []*Side{{company: acme()}, {company: globex()}}}
 		k := &checker{world: w, users: []*user{{shown: map[string]ticket{"1": here}}, {shown: map[string]ticket{}}}}
