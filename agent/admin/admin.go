@@ -25,6 +25,9 @@ import (
 // Version of the API; it is the first part of every path.
 const Version = 1
 
+// PathBytesMax bounds the path of a socket; some systems allow no more.
+const PathBytesMax = 103
+
 // bodyBytesMax bounds a request.
 const bodyBytesMax = 64 << 10
 
@@ -69,6 +72,9 @@ func Serve(ctx context.Context, path string, agent Agent) error {
 }
 
 func listen(path string) (net.Listener, error) {
+	if len(path) > PathBytesMax {
+		return nil, fmt.Errorf("%s: the path has %d bytes, and a socket's at most %d: choose a shorter one", path, len(path), PathBytesMax)
+	}
 	if err := os.MkdirAll(filepath.Dir(path), 0o700); err != nil {
 		return nil, err
 	}
