@@ -32,20 +32,18 @@ type PactStatus struct {
 	Refused string `json:"refused,omitempty"`
 	Cursor  uint64 `json:"cursor"`
 	Head    uint64 `json:"head"`
-	Outbox  uint64 `json:"outbox"`  // ops that the feed does not cover yet
-	Unacked int    `json:"unacked"` // of these, ops without an answer
+	Outbox  uint64 `json:"outbox"` // ops that the feed does not cover yet
 }
 
 // SystemStatus is one system.
 type SystemStatus struct {
-	System   string     `json:"system"`
-	Pact     string     `json:"pact"`
-	Listed   *time.Time `json:"listed,omitempty"` // when the listing last reached the end
-	Linked   int        `json:"linked"`           // records tied to a local key
-	Reads    int        `json:"reads"`            // reads that wait
-	Intents  int        `json:"intents"`          // writes that wait or are under way
-	InDoubt  int        `json:"inDoubt"`          // of these, writes that may have happened
-	LastCall string     `json:"lastCall,omitempty"`
+	System  string     `json:"system"`
+	Pact    string     `json:"pact"`
+	Listed  *time.Time `json:"listed,omitempty"` // when the listing last reached the end
+	Linked  int        `json:"linked"`           // records tied to a local key
+	Reads   int        `json:"reads"`            // reads that wait
+	Intents int        `json:"intents"`          // writes that wait or are under way
+	InDoubt int        `json:"inDoubt"`          // of these, writes that may have happened
 }
 
 // Hold is one field, record or comment that waits for a person.
