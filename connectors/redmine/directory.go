@@ -47,8 +47,10 @@ type names struct {
 	statuses, priorities, trackers, custom index
 }
 
-// directory caches names and people.
+// directory caches names and people. loading holds one token: a load is not
+// done twice at a time, and not under mu, which a refusal takes too.
 type directory struct {
+	loading  chan struct{}
 	mu       sync.Mutex
 	names    *names
 	at       time.Time
@@ -85,17 +87,34 @@ func (d *directory) labels() map[string]string {
 
 // directory returns names not older than namesTTL.
 func (c *client) directory(ctx context.Context, op string) (*names, error) {
-	c.names.mu.Lock()
-	defer c.names.mu.Unlock()
-	if n := c.names.names; n != nil && c.now().Sub(c.names.at) < namesTTL {
+	select {
+	case c.names.loading <- struct{}{}:
+		defer func() { <-c.names.loading }()
+	case <-ctx.Done():
+		e := c.http.Fail(httpcore.Request{Op: op}, connectors.ClassUnavailable, "", "")
+		e.Err = ctx.Err()
+		return nil, e
+	}
+	if n := c.fresh(); n != nil {
 		return n, nil
 	}
 	n, err := c.load(ctx, op)
 	if err != nil {
 		return nil, err
 	}
+	c.names.mu.Lock()
+	defer c.names.mu.Unlock()
 	c.names.names, c.names.at = n, c.now()
 	return n, nil
+}
+
+func (c *client) fresh() *names {
+	c.names.mu.Lock()
+	defer c.names.mu.Unlock()
+	if c.now().Sub(c.names.at) >= namesTTL {
+		return nil
+	}
+	return c.names.names
 }
 
 func (c *client) load(ctx context.Context, op string) (*names, error) {

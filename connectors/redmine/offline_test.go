@@ -218,3 +218,12 @@ func wellFormed(t *testing.T, err error) {
 		t.Errorf("not a connector's error: %v", err)
 	}
 }
+
+// TestRefusedLoad: a refusal while names are loaded looks at the names.
+func TestRefusedLoad(t *testing.T) {
+	conn := offline(t, &answers{status: http.StatusUnprocessableEntity, body: []byte(`{"errors":["Subject cannot be blank"]}`)})
+	conn.names.forget()
+	if err := conn.Check(t.Context()); connectors.ClassOf(err) != connectors.ClassInvalid {
+		t.Error(err)
+	}
+}

@@ -11,18 +11,22 @@ import (
 	"github.com/entente-sync/entente/crdt/value"
 )
 
-// TestReal tries what the conformance suite does not know of.
-func TestReal(t *testing.T) {
-	t.Parallel()
-	s := realtest.Redmine(t)
-	c, err := open(settings(s, s.Service))
+// beyond tries what the conformance suite does not know of, in a project of
+// its own.
+func beyond(t *testing.T, machine *realtest.RedmineServer) {
+	if err := machine.NewProject(t.Context(), "beyond"); err != nil {
+		t.Fatal(err)
+	}
+	s := *machine
+	s.Project = "beyond"
+	c, err := open(settings(&s, s.Service))
 	if err != nil {
 		t.Fatal(err)
 	}
-	t.Run("sweep", func(t *testing.T) { sweep(t, s, c) })
-	t.Run("every field", func(t *testing.T) { everyField(t, s, c) })
-	t.Run("forbidden", func(t *testing.T) { forbidden(t, s, c) })
-	t.Run("moved away", func(t *testing.T) { movedAway(t, s, c) })
+	t.Run("sweep", func(t *testing.T) { sweep(t, &s, c) })
+	t.Run("every field", func(t *testing.T) { everyField(t, &s, c) })
+	t.Run("forbidden", func(t *testing.T) { forbidden(t, &s, c) })
+	t.Run("moved away", func(t *testing.T) { movedAway(t, &s, c) })
 }
 
 // sweep backfills more than a page while the first issue moves.

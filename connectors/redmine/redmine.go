@@ -32,7 +32,6 @@ func Spec() connectors.Spec {
 // client is one project of one Redmine. It caches names, nothing else.
 type client struct {
 	http        *httpcore.Client
-	system      string
 	root        string // for links
 	project     string
 	correlation string // name of the custom field
@@ -42,8 +41,8 @@ type client struct {
 
 func open(s connectors.Settings) (connectors.Connector, error) {
 	c := &client{
-		system: s.Name, root: strings.TrimRight(s.URL, "/"), project: s.Scope["project"],
-		correlation: s.Options["correlation_field"], now: s.Now,
+		root: strings.TrimRight(s.URL, "/"), project: s.Scope["project"],
+		correlation: s.Options["correlation_field"], now: s.Now, names: directory{loading: make(chan struct{}, 1)},
 	}
 	if c.project == "" {
 		return nil, &connectors.Error{Class: connectors.ClassInvalid, System: s.Name, Op: "open", Field: "scope.project",

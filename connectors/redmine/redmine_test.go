@@ -42,9 +42,15 @@ func users(s *realtest.RedmineServer) conformance.Users {
 	}
 }
 
-func TestConformance(t *testing.T) {
+// TestReal runs everything against one real Redmine: a start takes seconds.
+func TestReal(t *testing.T) {
 	t.Parallel()
 	s := realtest.Redmine(t)
+	t.Run("conformance", func(t *testing.T) { conform(t, s) })
+	t.Run("beyond", func(t *testing.T) { beyond(t, s) })
+}
+
+func conform(t *testing.T, s *realtest.RedmineServer) {
 	conformance.Run(t, conformance.Driver{
 		Spec: Spec(),
 		Open: func(*testing.T) conformance.Scope {

@@ -47,11 +47,37 @@ type person struct {
 
 // directory returns names not older than namesTTL.
 func (c *client) directory(ctx context.Context, op string) (*names, error) {
+	select {
+	case c.loading <- struct{}{}:
+		defer func() { <-c.loading }()
+	case <-ctx.Done():
+		e := c.http.Fail(httpcore.Request{Op: op}, connectors.ClassUnavailable, "", "")
+		e.Err = ctx.Err()
+		return nil, e
+	}
+	if n := c.fresh(); n != nil {
+		return n, nil
+	}
+	n, err := c.load(ctx, op)
+	if err != nil {
+		return nil, err
+	}
 	c.mu.Lock()
 	defer c.mu.Unlock()
-	if c.names != nil && c.now().Sub(c.namesAt) < namesTTL {
-		return c.names, nil
+	c.names, c.namesAt = n, c.now()
+	return n, nil
+}
+
+func (c *client) fresh() *names {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	if c.now().Sub(c.namesAt) >= namesTTL {
+		return nil
 	}
+	return c.names
+}
+
+func (c *client) load(ctx context.Context, op string) (*names, error) {
 	var me person
 	if _, err := c.http.JSON(ctx, httpcore.Request{Op: op, Path: at("user", c.user)}, &me); err != nil {
 		return nil, err
@@ -78,7 +104,6 @@ func (c *client) directory(ctx context.Context, op string) (*names, error) {
 			n.field[f.ID.String()], n.id[f.Name] = f.Name, f.ID.String()
 		}
 	}
-	c.names, c.namesAt = n, c.now()
 	return n, nil
 }
 
@@ -116,7 +141,7 @@ func (c *client) Discover(ctx context.Context) (connectors.Schema, error) {
 // person returns an account by name or number.
 func (c *client) person(ctx context.Context, op, id string) (person, error) {
 	c.mu.Lock()
-	if c.people == nil || c.now().Sub(c.peopleAt) >= peopleTTL {
+	if c.now().Sub(c.peopleAt) >= peopleTTL {
 		c.people, c.peopleAt = map[string]person{}, c.now()
 	}
 	p, ok := c.people[id]

@@ -11,18 +11,22 @@ import (
 	"github.com/entente-sync/entente/crdt/value"
 )
 
-// TestReal tries what the conformance suite does not know of.
-func TestReal(t *testing.T) {
-	t.Parallel()
-	s := realtest.RT(t)
-	c, err := open(settings(s, s.Service))
+// beyond tries what the conformance suite does not know of, in a queue of
+// its own.
+func beyond(t *testing.T, machine *realtest.RTServer) {
+	if err := machine.NewQueue(t.Context(), "beyond"); err != nil {
+		t.Fatal(err)
+	}
+	s := *machine
+	s.Queue = "beyond"
+	c, err := open(settings(&s, s.Service))
 	if err != nil {
 		t.Fatal(err)
 	}
-	t.Run("backfill", func(t *testing.T) { backfill(t, s, c) })
-	t.Run("every field", func(t *testing.T) { everyField(t, s, c) })
-	t.Run("forbidden", func(t *testing.T) { forbidden(t, s, c) })
-	t.Run("messages", func(t *testing.T) { messages(t, s, c) })
+	t.Run("backfill", func(t *testing.T) { backfill(t, &s, c) })
+	t.Run("every field", func(t *testing.T) { everyField(t, &s, c) })
+	t.Run("forbidden", func(t *testing.T) { forbidden(t, &s, c) })
+	t.Run("messages", func(t *testing.T) { messages(t, &s, c) })
 }
 
 // backfill lists all tickets while one moves, and shows it again afterwards,

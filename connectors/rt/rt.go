@@ -48,6 +48,7 @@ type client struct {
 	statuses    []string
 	now         func() time.Time
 
+	loading  chan struct{} // one token: a load is not done twice at a time
 	mu       sync.Mutex
 	names    *names
 	namesAt  time.Time
@@ -63,6 +64,7 @@ var (
 func open(s connectors.Settings) (connectors.Connector, error) {
 	c := &client{
 		root: strings.TrimRight(s.URL, "/"), queue: s.Scope["queue"], correlation: s.Options["correlation_field"], now: s.Now,
+		loading: make(chan struct{}, 1), people: map[string]person{},
 	}
 	if c.correlation == "" {
 		c.correlation = correlationDefault
@@ -114,7 +116,7 @@ func blame(_ *httpcore.Response, e *connectors.Error) {
 // Check reads what every call needs, and looks for the correlation field.
 func (c *client) Check(ctx context.Context) error {
 	c.mu.Lock()
-	c.names, c.people = nil, nil
+	c.names, c.people = nil, map[string]person{}
 	c.mu.Unlock()
 	n, err := c.directory(ctx, "check")
 	if err != nil {
