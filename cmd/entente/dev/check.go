@@ -39,7 +39,7 @@ type StepReport struct {
 // and looks at what comes of it. The world must be running. The steps after a
 // failed one are not tried.
 func (w *World) Check(ctx context.Context) Report {
-	c := &checker{world: w, gone: map[string]bool{}}
+	c := &checker{world: w, gone: map[string]pair{}}
 	for _, s := range w.Sides {
 		c.users = append(c.users, newUser(s))
 	}
@@ -78,8 +78,8 @@ func passed(steps []StepReport) (n int) {
 type checker struct {
 	world *World
 	users []*user
-	// gone marks tickets, by title, that one side deleted: they have no twin.
-	gone map[string]bool
+	// gone are tickets, by title, that Acme deleted and Globex keeps.
+	gone map[string]pair
 }
 
 // pair is one ticket on both sides, by key.
@@ -197,12 +197,17 @@ func (c *checker) untilHeld(ctx context.Context, side int, key, field, code stri
 // outOfStep says where the two systems differ: a ticket without a twin, a
 // duplicate, a field, a comment that is missing, doubled or should have stayed.
 func (c *checker) outOfStep() string {
+	for title, p := range c.gone {
+		if kept := c.users[1].shown[p[1]]; kept.Deleted {
+			return fmt.Sprintf("%s lost %q", c.world.Sides[1].name, title)
+		}
+	}
 	var byTitle [2]map[string]ticket
 	for side := range byTitle {
 		byTitle[side] = map[string]ticket{}
 		for _, t := range c.users[side].live() {
 			title := c.shared(side, t)["title"]
-			if c.gone[title] {
+			if _, gone := c.gone[title]; gone {
 				continue
 			}
 			if _, twice := byTitle[side][title]; twice {

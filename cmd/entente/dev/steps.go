@@ -190,7 +190,7 @@ func (c *checker) deleteRefused(ctx context.Context) (string, error) {
 	if err != nil {
 		return "", err
 	}
-	c.gone[title] = true
+	c.gone[title] = p
 	if err := c.users[0].remove(ctx, p[0]); err != nil {
 		return "", err
 	}
@@ -198,10 +198,8 @@ func (c *checker) deleteRefused(ctx context.Context) (string, error) {
 	if err != nil {
 		return "", err
 	}
-	if c.users[1].shown[p[1]].Deleted {
-		return "", errors.New("the ticket was deleted at Globex, too")
-	}
-	return fmt.Sprintf("Globex keeps it; Acme's hold: %s", held.Message), nil
+	// rest looks again whether Globex still has it.
+	return fmt.Sprintf("Globex keeps it; Acme's hold: %s", held.Message), c.until(ctx, c.outOfStep)
 }
 
 // unmapped: a value that the binding does not know holds its field; the others

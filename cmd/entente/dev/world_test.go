@@ -87,7 +87,7 @@ func TestCheckFindsAnAgentThatIsDown(t *testing.T) {
 func TestMetricsAndHealth(t *testing.T) {
 	t.Parallel()
 	w := run(t)
-	c := &checker{world: w, users: []*user{newUser(w.Sides[0]), newUser(w.Sides[1])}, gone: map[string]bool{}}
+	c := &checker{world: w, users: []*user{newUser(w.Sides[0]), newUser(w.Sides[1])}, gone: map[string]pair{}}
 	ctx, cancel := context.WithTimeout(t.Context(), stepMax)
 	defer cancel()
 	if _, err := c.backfill(ctx); err != nil {
