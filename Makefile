@@ -10,7 +10,7 @@ help: ## this list
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  make %-9s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
 
 build: ## bin/entente
-	go build -trimpath -o bin/entente ./cmd/entente
+	go build -o bin/entente ./cmd/entente
 
 run: ## two companies, a hub and two sandbox ticket systems in one process
 	go run ./cmd/entente dev

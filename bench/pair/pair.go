@@ -67,7 +67,7 @@ func Start(ctx context.Context, root, dir string, progress io.Writer) (*Pair, er
 // configure copies the example, with this run's addresses, makes certificates
 // by the command line, and stores the credentials.
 func (p *Pair) configure(ctx context.Context, example string) error {
-	ports, err := freePorts(4)
+	ports, err := FreePorts(4)
 	if err != nil {
 		return err
 	}
@@ -165,8 +165,8 @@ func (p *Pair) Close() error {
 	return errors.Join(errs...)
 }
 
-// freePorts returns loopback addresses that were free a moment ago.
-func freePorts(n int) ([]string, error) {
+// FreePorts returns loopback addresses that were free a moment ago.
+func FreePorts(n int) ([]string, error) {
 	var out []string
 	for range n {
 		l, err := net.Listen("tcp", "127.0.0.1:0")
