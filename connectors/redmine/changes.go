@@ -23,8 +23,9 @@ const (
 )
 
 // cursor says that every issue whose updated_on is at most Settled was listed
-// after it had come to rest. While a sweep runs, Newest is the greatest
-// updated_on at its beginning, and Last the last id that it listed.
+// after it had come to rest. While a sweep runs, Newest is what Settled becomes
+// at its end, as known at its beginning: later changes may lie behind it. Last is
+// the last id that it listed.
 type cursor struct {
 	Version int   `json:"v"`
 	Settled int64 `json:"s"` // Unix seconds, 0 for the beginning of time
@@ -81,34 +82,40 @@ func (c *client) Changes(ctx context.Context, at connectors.Cursor, limit int) (
 		if err != nil || len(page.Issues) == 0 {
 			return connectors.Page{Next: cur.encode()}, err
 		}
-		newest := page.Issues[0].Updated.Unix()
+		cur.Newest = max(cur.Settled, atRest(page.Issues[0].Updated.Unix(), header))
 		if *page.Total <= len(page.Issues) {
 			slices.Reverse(page.Issues)
-			cur.Newest = newest
-			return c.finish(cur, page.Issues, header), nil
+			return finish(cur, page.Issues), nil
 		}
-		cur.Newest = newest
 	}
-	page, header, err := c.list(ctx, cur, "id", limit)
+	page, _, err := c.list(ctx, cur, "id", limit)
 	if err != nil {
 		return connectors.Page{}, err
 	}
 	if len(page.Issues) < limit {
-		return c.finish(cur, page.Issues, header), nil
+		return finish(cur, page.Issues), nil
 	}
 	cur.Last = page.Issues[len(page.Issues)-1].ID
 	return connectors.Page{Refs: refs(page.Issues, cur.Settled, cur.Settled), Next: cur.encode(), More: true}, nil
 }
 
-// finish ends a sweep: what the server's clock left behind by more than overlap
-// has settled. Without that clock the newest update stands in for it.
-func (c *client) finish(cur cursor, rows []listed, header http.Header) connectors.Page {
-	clock := cur.Newest
+// atRest is the last second that has settled when a listing is made: what the
+// server's clock left behind by more than overlap. Without that clock the newest
+// update stands in for it.
+func atRest(newest int64, header http.Header) int64 {
+	clock := newest
 	if date, err := http.ParseTime(header.Get("Date")); err == nil {
 		clock = date.Unix()
 	}
-	settled := max(cur.Settled, min(cur.Newest, clock-int64(overlap/time.Second)))
-	return connectors.Page{Refs: refs(rows, cur.Settled, settled), Next: cursor{Version: cursorVersion, Settled: settled}.encode()}
+	return max(1, min(newest, clock-int64(overlap/time.Second)))
+}
+
+// finish ends a sweep, or a listing that needed none.
+func finish(cur cursor, rows []listed) connectors.Page {
+	return connectors.Page{
+		Refs: refs(rows, cur.Settled, cur.Newest),
+		Next: cursor{Version: cursorVersion, Settled: cur.Newest}.encode(),
+	}
 }
 
 // refs drops what had settled before and marks what has not yet.
@@ -184,6 +191,9 @@ func (c *client) Find(ctx context.Context, correlation string) ([]connectors.Key
 	}
 	if _, err := c.http.JSON(ctx, httpcore.Request{Op: op, Path: "issues.json", Query: url.Values(f)}, &page); err != nil {
 		return nil, err
+	}
+	if page.Issues == nil { // absence lets a create be repeated, so it has to be said
+		return nil, c.fail(op, connectors.ClassMalformed, "issues", "the answer is no listing of issues")
 	}
 	var keys []connectors.Key
 	for _, i := range page.Issues {

@@ -189,6 +189,39 @@ func TestRefusalNamesField(t *testing.T) {
 	}
 }
 
+// TestFindNeedsAListing: an answer that lists nothing is no proof of absence; a
+// create would be repeated on it.
+func TestFindNeedsAListing(t *testing.T) {
+	for _, body := range []string{`{}`, `null`, `{"total_count":0}`, `{"issues":null}`} {
+		if keys, err := offline(t, &answers{body: []byte(body)}).Find(t.Context(), "abc"); connectors.ClassOf(err) != connectors.ClassMalformed {
+			t.Errorf("%s: %v, %v", body, keys, err)
+		}
+	}
+	if keys, err := offline(t, &answers{body: []byte(`{"issues":[]}`)}).Find(t.Context(), "abc"); err != nil || len(keys) != 0 {
+		t.Errorf("none: %v, %v", keys, err)
+	}
+}
+
+// TestSweepSettlesAtItsBeginning: what was updated behind a running sweep, in the
+// second of the newest update that it began with, is listed afterwards.
+func TestSweepSettlesAtItsBeginning(t *testing.T) {
+	server := &answers{date: "Mon, 23 Nov 2026 12:00:00 GMT",
+		body: []byte(`{"issues":[{"id":2,"updated_on":"2026-11-23T12:00:00Z"}],"total_count":2}`)}
+	conn := offline(t, server)
+	page, err := conn.Changes(t.Context(), nil, 1)
+	if err != nil || !page.More {
+		t.Fatalf("%+v, %v", page, err)
+	}
+	server.date, server.body = "Mon, 23 Nov 2026 12:10:00 GMT", []byte(`{"issues":[],"total_count":0}`)
+	if page, err = conn.Changes(t.Context(), page.Next, 1); err != nil || page.More {
+		t.Fatalf("%+v, %v", page, err)
+	}
+	server.body = []byte(`{"issues":[{"id":1,"updated_on":"2026-11-23T12:00:00Z"}],"total_count":1}`)
+	if page, err = conn.Changes(t.Context(), page.Next, 1); err != nil || len(page.Refs) != 1 {
+		t.Errorf("the update behind the sweep is not listed: %+v, %v", page, err)
+	}
+}
+
 // FuzzIssue: no answer panics, and every error is a connector's.
 func FuzzIssue(f *testing.F) {
 	f.Add(sample(f))

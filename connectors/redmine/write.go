@@ -2,6 +2,7 @@ package redmine
 
 import (
 	"context"
+	"errors"
 	"maps"
 	"net/http"
 	"slices"
@@ -233,7 +234,8 @@ func plain(v value.Value) (string, bool) {
 // before corrects the class of an error from a read that came before the write:
 // nothing was written.
 func before(err error) error {
-	if e, ok := err.(*connectors.Error); ok && (e.Class == connectors.ClassMalformed || e.Class == connectors.ClassUnknown) {
+	var e *connectors.Error
+	if errors.As(err, &e) && (e.Class == connectors.ClassMalformed || e.Class == connectors.ClassUnknown) {
 		e.Class = connectors.ClassUnavailable
 	}
 	return err

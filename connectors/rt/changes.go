@@ -220,6 +220,9 @@ func (c *client) Find(ctx context.Context, correlation string) ([]connectors.Key
 	if _, err := c.http.JSON(ctx, httpcore.Request{Op: op, Path: at("tickets"), Query: q}, &page); err != nil {
 		return nil, err
 	}
+	if page.Items == nil { // absence lets a create be repeated, so it has to be said
+		return nil, c.fail(op, connectors.ClassMalformed, "items", "the answer is no listing")
+	}
 	var keys []connectors.Key
 	for _, t := range page.Items {
 		for _, v := range t.Custom {

@@ -155,6 +155,9 @@ func (c *client) person(ctx context.Context, op, id string) (person, error) {
 	}
 	c.mu.Lock()
 	defer c.mu.Unlock()
+	if c.people == nil { // forgotten meanwhile
+		c.people, c.peopleAt = map[string]person{}, c.now()
+	}
 	c.people[id] = p
 	return p, nil
 }

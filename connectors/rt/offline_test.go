@@ -20,6 +20,8 @@ type answers struct {
 	tag   string
 	date  string
 	files map[string][]byte
+	put   []byte            // answer to a PUT
+	on    func(word string) // called before an answer, if set
 	asked []string
 }
 
@@ -30,8 +32,14 @@ func (a *answers) RoundTrip(r *http.Request) (*http.Response, error) {
 		header.Set("Date", a.date)
 	}
 	word := r.URL.Path[strings.LastIndexByte(r.URL.Path, '/')+1:]
+	if a.on != nil {
+		a.on(word)
+	}
 	body, ok := a.files[word]
-	if !ok {
+	switch {
+	case r.Method == http.MethodPut:
+		body = a.put
+	case !ok:
 		body = a.files["ticket"]
 		header.Set("ETag", a.tag)
 	}
@@ -207,6 +215,53 @@ func TestOpenRefuses(t *testing.T) {
 		if !errors.As(err, &e) || e.Class != connectors.ClassInvalid || e.Field != field {
 			t.Errorf("%s: %v", field, err)
 		}
+	}
+}
+
+// TestFindNeedsAListing: an answer that lists nothing is no proof of absence; a
+// create would be repeated on it.
+func TestFindNeedsAListing(t *testing.T) {
+	find := func(body string) ([]connectors.Key, error) {
+		return offline(t, &answers{files: map[string][]byte{"tickets": []byte(body)}}).Find(t.Context(), "abc")
+	}
+	for _, body := range []string{`{}`, `null`, `{"total":0}`, `{"items":null}`} {
+		if keys, err := find(body); connectors.ClassOf(err) != connectors.ClassMalformed {
+			t.Errorf("%s: %v, %v", body, keys, err)
+		}
+	}
+	if keys, err := find(`{"items":[]}`); err != nil || len(keys) != 0 {
+		t.Errorf("none: %v, %v", keys, err)
+	}
+}
+
+// TestCheckBesideRead: Check forgets the people that a read is just adding to.
+func TestCheckBesideRead(t *testing.T) {
+	a := samples(t)
+	conn := offline(t, a)
+	a.files["29"] = []byte(`{"Name":"hana","EmailAddress":"hana@globex.example"}`)
+	a.on = func(word string) {
+		if word == "29" {
+			conn.mu.Lock()
+			conn.people = nil
+			conn.mu.Unlock()
+		}
+	}
+	delete(conn.people, "29")
+	if p, err := conn.person(t.Context(), "read", "29"); err != nil || p.Login != "hana" {
+		t.Errorf("%+v, %v", p, err)
+	}
+}
+
+// TestRefusalQuotesNoOtherValues: RT answers with a sentence a field, which tell
+// old and new values; an error repeats only the refusal.
+func TestRefusalQuotesNoOtherValues(t *testing.T) {
+	a := samples(t)
+	a.put = []byte(`["Subject changed from 'salary of Ann' to 'VPN'","Priority changed from '3' to '4'","Status 'rejected' isn't a valid status for this ticket."]`)
+	_, err := offline(t, a).Write(t.Context(), connectors.Write{Kind: connectors.WriteUpdate, Key: "3",
+		Fields: map[string]value.Value{"Subject": value.Text("VPN"), "Status": value.Text("rejected")}})
+	var e *connectors.Error
+	if !errors.As(err, &e) || e.Field != "Status" || !strings.Contains(e.Message, "valid status") || strings.Contains(e.Message, "salary") {
+		t.Error(err)
 	}
 }
 

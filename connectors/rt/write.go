@@ -3,6 +3,7 @@ package rt
 import (
 	"context"
 	"encoding/json"
+	"errors"
 	"maps"
 	"net/http"
 	"path"
@@ -119,24 +120,22 @@ func (c *client) put(ctx context.Context, op string, w connectors.Write, body ma
 		return err
 	}
 	var sentences []string
-	changed := 0
-	if res.Decode(&sentences) == nil {
-		for _, s := range sentences {
-			if slices.ContainsFunc(done, func(d string) bool { return strings.Contains(s, d) }) {
-				changed++
-			}
-		}
-	}
-	if changed == len(sentences) && changed == count {
+	_ = res.Decode(&sentences) // what is no list of sentences says nothing, so that the ticket is read
+	all := len(sentences)
+	// What is left are refusals; sentences of changes quote old values, and go into no error.
+	sentences = slices.DeleteFunc(sentences, func(s string) bool {
+		return slices.ContainsFunc(done, func(d string) bool { return strings.Contains(s, d) })
+	})
+	if len(sentences) == 0 && all == count {
 		return nil
 	}
 	return c.dropped(ctx, r, w, sentences)
 }
 
-// dropped reports a field that shows another value than w gave it, unless
-// history knows that it was given. If nothing can be read, nothing is reported:
+// dropped reports a field that shows another value than w gave it, in the words
+// of the refusals, unless history knows that it was given. If nothing can be read, nothing is reported:
 // the write may well have happened, and whoever reads next will see.
-func (c *client) dropped(ctx context.Context, r httpcore.Request, w connectors.Write, sentences []string) error {
+func (c *client) dropped(ctx context.Context, r httpcore.Request, w connectors.Write, refusals []string) error {
 	rec, err := c.Read(ctx, w.Key)
 	if err != nil {
 		return nil
@@ -153,7 +152,7 @@ func (c *client) dropped(ctx context.Context, r httpcore.Request, w connectors.W
 		if given {
 			continue
 		}
-		class, why := connectors.ClassInvalid, strings.Join(sentences, "; ")
+		class, why := connectors.ClassInvalid, strings.Join(refusals, "; ")
 		if strings.Contains(why, "Permission Denied") {
 			class = connectors.ClassDenied
 		}
@@ -260,7 +259,8 @@ func plain(v value.Value) (string, bool) {
 // before corrects the class of an error from a read that came before the write:
 // nothing was written.
 func before(err error) error {
-	if e, ok := err.(*connectors.Error); ok && (e.Class == connectors.ClassMalformed || e.Class == connectors.ClassUnknown) {
+	var e *connectors.Error
+	if errors.As(err, &e) && (e.Class == connectors.ClassMalformed || e.Class == connectors.ClassUnknown) {
 		e.Class = connectors.ClassUnavailable
 	}
 	return err
