@@ -16,8 +16,9 @@ import (
 const hourMillis = int64(time.Hour / time.Millisecond)
 
 // bring looks at a record of the feed that has no local key here: it is created
-// once it is live and whole. attempts is how often that failed before.
-func (s *step) bring(system string, id crdt.RecordID, attempts uint64) error {
+// once it is live and whole. attempts is how often that failed before; absent says
+// that a look-up has just proven that it does not exist.
+func (s *step) bring(system string, id crdt.RecordID, attempts uint64, absent bool) error {
 	sh, err := s.shadow(system, id)
 	if err != nil {
 		return err
@@ -75,11 +76,27 @@ func (s *step) bring(system string, id crdt.RecordID, attempts uint64) error {
 		maps.Copy(writes, in.Fields[f].Writes)
 	}
 	s.attempts = attempts
+	if lost, err := s.mayExist(&life); err != nil {
+		return err
+	} else if lost && !absent {
+		in.Forgotten = true
+		if err := s.intend(system, in); err != nil {
+			return err
+		}
+		return errors.Join(s.doubt(system, in), s.look(system, recordItem(id)))
+	}
 	w := connectors.Write{Kind: connectors.WriteCreate, Fields: writes}
 	if v.sys.Capabilities.Correlation {
 		w.Correlation = id.String()
 	}
 	return s.open(system, in, w)
+}
+
+// mayExist reports whether a record may have been created already in a time that
+// this store forgot; life is its lifecycle register.
+func (s *step) mayExist(life *crdt.Register) (bool, error) {
+	f, err := inbox.GetFeed(s.tx, life.Op.Key.Pact)
+	return life.Birth.Epoch == f.Epoch && life.Birth.Offset <= f.Doubt, err
 }
 
 // plan decides the fields of a create; nil if it has to wait.
@@ -181,7 +198,15 @@ func (s *step) doubtfulCreate(system string, in *intent, attempts uint64) error 
 		wait := max(s.doubtUntil(system, in)-s.now, s.cfg.backoffMin().Milliseconds())
 		return errors.Join(err, s.lookAt(system, recordItem(in.Record), s.now+wait))
 	}
-	return errors.Join(s.settled(system, in), s.look(system, recordItem(in.Record)))
+	return s.createAgain(system, in)
+}
+
+// createAgain forgets a create whose absence is proven, and begins anew.
+func (s *step) createAgain(system string, in *intent) error {
+	if err := s.settled(system, in); err != nil {
+		return err
+	}
+	return s.bring(system, in.Record, in.Attempts, true)
 }
 
 // unlisted reports whether a create without a key to find it by is proven absent:
@@ -239,7 +264,7 @@ func (s *step) found(e Found) error {
 	if wait := s.doubtUntil(system, in) - s.now; wait > 0 {
 		return s.lookAt(system, it, s.now+min(wait, max(s.cfg.backoffMin().Milliseconds(), wait/4)))
 	}
-	return errors.Join(s.settled(system, in), s.look(system, it))
+	return s.createAgain(system, in)
 }
 
 // created ties a record to the local key that our own create made.

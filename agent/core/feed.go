@@ -113,7 +113,7 @@ func (s *step) greeted(e Greeted) error {
 	if forgot {
 		s.emit(Notice{Kind: NoticeOldDisk, Pact: e.Pact})
 		s.self.Generation++
-		f.Known = known
+		f.Known, f.Doubt = known, e.Head
 	}
 	if renewed || forgot {
 		if err := s.renew(known); err != nil {

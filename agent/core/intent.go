@@ -46,8 +46,11 @@ type intent struct {
 	// Attempts counts the tries before this one that failed for a time.
 	Attempts uint64
 	Receipt  connectors.Receipt
-	Body     string // of a comment
-	Fields   map[crdt.Field]intentField
+	// Forgotten: not this write but an older one, which this store does not
+	// remember, may have happened; what it left is compared as at a first meeting.
+	Forgotten bool
+	Body      string // of a comment
+	Fields    map[crdt.Field]intentField
 }
 
 // intentField is one field of a write.
@@ -84,17 +87,24 @@ func (s *step) intentByID(id IntentID) (system string, in *intent, err error) {
 
 // open stores a new intent and emits its write.
 func (s *step) open(system string, in *intent, w connectors.Write) error {
+	if err := s.intend(system, in); err != nil {
+		return err
+	}
+	s.emit(Write{System: system, Intent: in.ID, Write: w})
+	return s.flight(system, 1)
+}
+
+// intend stores a new intent.
+func (s *step) intend(system string, in *intent) error {
 	s.self.NextIntent++
 	in.ID, in.State, in.OpenedMillis, in.Attempts = s.self.NextIntent, stateFlying, s.now, s.attempts
 	idx := pack.NewWriter(intentVersion)
 	idx.String(system)
 	idx.Record(in.Record)
-	s.emit(Write{System: system, Intent: in.ID, Write: w})
 	return errors.Join(
 		s.saveIdentity(),
 		s.tx.Set(pack.Key(tableIntentID, pack.Ordered(uint64(in.ID))), idx.Bytes()),
-		s.keep(system, in),
-		s.flight(system, 1))
+		s.keep(system, in))
 }
 
 func (s *step) keep(system string, in *intent) error {
@@ -142,6 +152,7 @@ func encodeIntent(in *intent) []byte {
 	w.String(string(in.Receipt.Key))
 	w.String(in.Receipt.Revision)
 	w.String(in.Receipt.Comment)
+	w.Bool(in.Forgotten)
 	w.String(in.Body)
 	names := sortedFields(in.Fields)
 	w.Uint(uint64(len(names)))
@@ -172,6 +183,7 @@ func decodeIntent(b []byte) (*intent, error) {
 	in.Attempts = r.Uint()
 	in.Receipt.Key = connectors.Key(r.String())
 	in.Receipt.Revision, in.Receipt.Comment = r.String(), r.String()
+	in.Forgotten = r.Bool()
 	in.Body = r.String()
 	in.Fields = map[crdt.Field]intentField{}
 	for range r.Count() {

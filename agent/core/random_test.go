@@ -48,6 +48,7 @@ var doubtful = []memory.Fault{
 	{Kind: memory.FailBefore, Share: 0.1, Class: connectors.ClassUnknown,
 		Calls: []memory.Call{memory.CallCreate, memory.CallUpdate, memory.CallComment}},
 	{Kind: memory.Touch, Share: 0.05},
+	{Kind: memory.Lag, Share: 0.5, Duration: 3 * time.Second},
 }
 
 var trims = memory.Fault{Kind: memory.Normalise, Field: "description", Form: memory.FormTrim}

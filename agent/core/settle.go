@@ -52,6 +52,9 @@ func (s *step) settle(v *view, in *intent) (*intent, error) {
 	if in.Kind == connectors.WriteComment {
 		return s.settleComment(v, in)
 	}
+	if in.Forgotten {
+		return nil, s.settled(v.system, in)
+	}
 	for _, f := range sortedFields(in.Fields) {
 		if err := s.settleField(v, in, f); err != nil {
 			return nil, err
@@ -207,8 +210,21 @@ func (s *step) settleRest(v *view, in *intent) error {
 		if !ok || v.sh.Fields[f].Shown != nil {
 			continue
 		}
-		if t := traceOf(&v.sys.Capabilities, v.rec.History, "", locals, nil); t.known && (t.foreign || t.after) {
+		t := traceOf(&v.sys.Capabilities, v.rec.History, "", locals, nil)
+		switch proof := in.Receipt.Revision != "" && in.Receipt.Revision == v.rec.Revision; {
+		case t.known && (t.foreign || t.after):
 			shown = original(v.rec.History, locals, shown) // capture finds the edit
+		case !t.known && !proof:
+			val, problem := v.sys.Binding.Get(f, shown)
+			if problem == nil && !val.IsNull() && v.sys.Binding.Sends(f) {
+				// Somebody's edit or the system's own default: nothing tells, and an edit
+				// must not be lost.
+				when := editMoment(&v.sys.Capabilities, v.rec, locals, shown, 0)
+				if err := s.edit(v, f, shown, val, editOn{}, when); err != nil {
+					return err
+				}
+				continue
+			}
 		}
 		s.image(v, f, shown, shadow.Version{})
 	}

@@ -277,7 +277,7 @@ func (s *step) start(system string, it item) error {
 		if err := s.putWork(system, it, &had, nil); err != nil {
 			return err
 		}
-		return s.bring(system, crdt.RecordID([]byte(it.name)), k.Attempts)
+		return s.bring(system, crdt.RecordID([]byte(it.name)), k.Attempts, false)
 	}
 	if busy, err := s.writing(system, connectors.Key(it.name)); err != nil {
 		return err

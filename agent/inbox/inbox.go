@@ -33,6 +33,9 @@ type Feed struct {
 	// Known is the newest incarnation of this agent that the hub knew of and this
 	// store did not, and that was dealt with.
 	Known uint64
+	// Doubt is the head of the feed when this store turned out to be an older copy
+	// of itself: what the feed had by then may exist in a system already.
+	Doubt crdt.Offset
 	// Offer is how far the registers were looked through for own ops that a hub of
 	// a new epoch does not know; Seen is what it knew when it was greeted.
 	Offer Offer
@@ -69,6 +72,7 @@ func encodeFeed(f Feed) []byte {
 	w.Uint(uint64(f.Head))
 	w.Bool(f.Met)
 	w.Uint(f.Known)
+	w.Uint(uint64(f.Doubt))
 	w.Bool(f.Offer.Open)
 	w.String(string(f.Offer.Next))
 	incarnations := slices.Sorted(maps.Keys(f.Seen))
@@ -95,6 +99,7 @@ func decodeFeed(b []byte) (Feed, error) {
 		Met:    r.Bool(),
 		Known:  r.Uint(),
 	}
+	f.Doubt = crdt.Offset(r.Uint())
 	f.Offer = Offer{Open: r.Bool(), Next: []byte(r.String())}
 	for range r.Count() {
 		if f.Seen == nil {
