@@ -136,16 +136,14 @@ func (c *Client) Do(ctx context.Context, r Request) (*Response, error) {
 		}
 		maybe = maybe || e.Class == connectors.ClassUnknown
 		last := attempt+1 >= attemptsMax || ctx.Err() != nil || !r.mayRepeat() || !transient(e.Class)
+		if !last && e.Class != connectors.ClassThrottled { // the budget waits for that one
+			last = c.cfg.Sleep(ctx, backoff(attempt, c.cfg.Random())) != nil
+		}
 		if last {
 			if maybe {
 				e.Class = connectors.ClassUnknown
 			}
 			return nil, e
-		}
-		if e.Class != connectors.ClassThrottled { // the budget waits for that one
-			if err := c.cfg.Sleep(ctx, backoff(attempt, c.cfg.Random())); err != nil {
-				return nil, e
-			}
 		}
 	}
 }

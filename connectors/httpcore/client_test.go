@@ -189,6 +189,32 @@ func TestDoubtOutlivesRepetition(t *testing.T) {
 	}
 }
 
+// TestDoubtOutlivesCancelling: nor does the end of the caller's patience between
+// two repetitions.
+func TestDoubtOutlivesCancelling(t *testing.T) {
+	var calls atomic.Int32
+	s := serve(t, func(w http.ResponseWriter, _ *http.Request) {
+		if calls.Add(1) == 1 {
+			w.WriteHeader(502)
+			return
+		}
+		w.WriteHeader(423) // surely did not happen, this time
+	})
+	sleeps := 0
+	client := newClient(t, s.URL, newWorld(), func(cfg *Config) {
+		cfg.Sleep = func(context.Context, time.Duration) error {
+			if sleeps++; sleeps == 2 {
+				return context.Canceled
+			}
+			return nil
+		}
+	})
+	_, err := client.Do(t.Context(), Request{Op: "update", Method: "PUT", Path: "x", Repeatable: true})
+	if connectors.ClassOf(err) != connectors.ClassUnknown || calls.Load() != 2 {
+		t.Errorf("%v after %d calls, want class unknown after 2", err, calls.Load())
+	}
+}
+
 func TestUnreachableDidNotHappen(t *testing.T) {
 	l, err := net.Listen("tcp", "127.0.0.1:0")
 	if err != nil {

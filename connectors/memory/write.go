@@ -121,7 +121,7 @@ func (c *Connector) writeFields(call Call, r *record, w connectors.Write) (*reco
 	} else if !s.setAll(r, c.account, kept, at) && c.account == s.account {
 		s.counts.Vain[r.key]++
 	}
-	for name := range kept {
+	for _, name := range slices.Sorted(maps.Keys(kept)) { // chance is drawn in this order
 		if c.account != s.account {
 			continue
 		}

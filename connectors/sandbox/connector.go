@@ -64,8 +64,8 @@ func (c *connector) Changes(ctx context.Context, cursor connectors.Cursor, limit
 	if _, err := c.client.JSON(ctx, r, &list); err != nil {
 		return connectors.Page{}, err
 	}
-	if list.Next == "" {
-		return connectors.Page{}, c.client.Fail(r, connectors.ClassMalformed, "", "the answer has no cursor")
+	if list.Next == "" || list.Tickets == nil {
+		return connectors.Page{}, c.client.Fail(r, connectors.ClassMalformed, "next", "the answer is no listing with a cursor")
 	}
 	page := connectors.Page{Next: append(connectors.Cursor{cursorVersion}, list.Next...), More: list.More}
 	for _, t := range list.Tickets {
@@ -79,6 +79,9 @@ func (c *connector) Read(ctx context.Context, key connectors.Key) (connectors.Re
 	var t ticketJSON
 	if _, err := c.client.JSON(ctx, r, &t); err != nil {
 		return connectors.Record{}, err
+	}
+	if t.Key != string(key) {
+		return connectors.Record{}, c.client.Fail(r, connectors.ClassMalformed, "key", "the answer is not that ticket")
 	}
 	rec, err := t.record()
 	if err != nil {
@@ -111,6 +114,9 @@ func (c *connector) Write(ctx context.Context, w connectors.Write) (connectors.R
 	if _, err := c.client.JSON(ctx, r, &receipt); err != nil {
 		return connectors.Receipt{}, err
 	}
+	if receipt.Key == "" || w.Kind != connectors.WriteCreate && receipt.Key != string(w.Key) {
+		return connectors.Receipt{}, c.client.Fail(r, connectors.ClassUnknown, "key", "the answer does not say which ticket was written")
+	}
 	return connectors.Receipt{Key: connectors.Key(receipt.Key), Revision: receipt.Revision, Comment: receipt.Comment}, nil
 }
 
@@ -119,6 +125,9 @@ func (c *connector) Find(ctx context.Context, correlation string) ([]connectors.
 	var list listJSON
 	if _, err := c.client.JSON(ctx, r, &list); err != nil {
 		return nil, err
+	}
+	if list.Tickets == nil { // absence lets a create be repeated, so it has to be said
+		return nil, c.client.Fail(r, connectors.ClassMalformed, "tickets", "the answer is no listing")
 	}
 	var keys []connectors.Key
 	for _, t := range list.Tickets {

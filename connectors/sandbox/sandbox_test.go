@@ -237,3 +237,36 @@ func TestAPIRefusals(t *testing.T) {
 		}
 	}
 }
+
+// TestMalformedAnswers: what lacks its parts is an error that names them, never an
+// empty record, a lost cursor or the absence that lets a create be repeated.
+func TestMalformedAnswers(t *testing.T) {
+	answer := ""
+	h := httptest.NewServer(http.HandlerFunc(func(w http.ResponseWriter, _ *http.Request) {
+		w.Header().Set("Content-Type", "application/json")
+		_, _ = io.WriteString(w, answer)
+	}))
+	t.Cleanup(h.Close)
+	c, err := sandbox.Open(settings(h.URL, token))
+	if err != nil {
+		t.Fatal(err)
+	}
+	for _, answer = range []string{`{}`, `null`, `{"key":"7","tickets":null}`, `[]`, `<html>`} {
+		_, listing := c.Changes(t.Context(), nil, 0)
+		_, finding := c.(connectors.Finder).Find(t.Context(), "abc")
+		_, reading := c.Read(t.Context(), "1")
+		_, updating := c.Write(t.Context(), connectors.Write{Kind: connectors.WriteUpdate, Key: "1"})
+		for what, err := range map[string]error{"list": listing, "find": finding, "read": reading} {
+			if connectors.ClassOf(err) != connectors.ClassMalformed {
+				t.Errorf("%s of %s: %v", what, answer, err)
+			}
+		}
+		if connectors.ClassOf(updating) != connectors.ClassUnknown {
+			t.Errorf("update answered %s: %v", answer, updating)
+		}
+	}
+	answer = `{}`
+	if _, err := c.Write(t.Context(), connectors.Write{Kind: connectors.WriteCreate}); connectors.ClassOf(err) != connectors.ClassUnknown {
+		t.Errorf("create: %v", err)
+	}
+}
