@@ -19,8 +19,10 @@ import (
 )
 
 func newAgent() *cobra.Command {
-	c := &cobra.Command{Use: "agent", Short: "Run a company's agent", Args: cobra.NoArgs,
-		RunE: func(c *cobra.Command, _ []string) error { return c.Help() }}
+	c := &cobra.Command{
+		Use: "agent", Short: "Run a company's agent", Args: cobra.NoArgs,
+		RunE: func(c *cobra.Command, _ []string) error { return c.Help() },
+	}
 	c.AddCommand(newAgentRun())
 	return c
 }

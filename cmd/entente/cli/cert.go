@@ -25,8 +25,10 @@ const (
 )
 
 func newCert() *cobra.Command {
-	c := &cobra.Command{Use: "cert", Short: "Make the certificates of a hub and its agents", Args: cobra.NoArgs,
-		RunE: func(c *cobra.Command, _ []string) error { return c.Help() }}
+	c := &cobra.Command{
+		Use: "cert", Short: "Make the certificates of a hub and its agents", Args: cobra.NoArgs,
+		RunE: func(c *cobra.Command, _ []string) error { return c.Help() },
+	}
 	c.AddCommand(newCertInit(), newCertNode(), newCertAgent())
 	return c
 }

@@ -11,8 +11,10 @@ import (
 )
 
 func newHub() *cobra.Command {
-	c := &cobra.Command{Use: "hub", Short: "Run a node of a hub", Args: cobra.NoArgs,
-		RunE: func(c *cobra.Command, _ []string) error { return c.Help() }}
+	c := &cobra.Command{
+		Use: "hub", Short: "Run a node of a hub", Args: cobra.NoArgs,
+		RunE: func(c *cobra.Command, _ []string) error { return c.Help() },
+	}
 	c.AddCommand(newHubRun())
 	return c
 }

@@ -105,7 +105,7 @@ func writeStatus(w io.Writer, all []admin.Status) error {
 	for _, s := range all {
 		for i, system := range s.Systems {
 			p := pactOf(s.Pacts, system.Pact)
-			site, agent, ready, hub, holds := string(s.Site), s.Agent, yes(s.Ready), hubState(s.Hub), strconv.Itoa(s.Holds)
+			site, agent, ready, hub, holds := s.Site, s.Agent, yes(s.Ready), hubState(s.Hub), strconv.Itoa(s.Holds)
 			if i > 0 {
 				site, agent, ready, hub, holds = "", "", "", "", ""
 			}

@@ -22,8 +22,10 @@ type version struct {
 }
 
 func readVersion() version {
-	v := version{Version: "devel", Go: runtime.Version(), Protocol: wire.Protocol,
-		Platform: runtime.GOOS + "/" + runtime.GOARCH}
+	v := version{
+		Version: "devel", Go: runtime.Version(), Protocol: wire.Protocol,
+		Platform: runtime.GOOS + "/" + runtime.GOARCH,
+	}
 	info, ok := debug.ReadBuildInfo()
 	if !ok {
 		return v

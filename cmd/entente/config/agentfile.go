@@ -175,8 +175,10 @@ func (r *reader) systems(in map[string]systemFile, bindings map[string]boundTo, 
 				s.Connector, b.binding.Name(), b.binding.Connector())
 			continue
 		}
-		settings := connectors.Settings{Name: name, URL: s.URL, Scope: b.binding.Scope(), Options: s.Options,
-			RatePerSecond: s.Rate, Timeout: s.Timeout, Log: rt.Log, Metrics: rt.Metrics}
+		settings := connectors.Settings{
+			Name: name, URL: s.URL, Scope: b.binding.Scope(), Options: s.Options,
+			RatePerSecond: s.Rate, Timeout: s.Timeout, Log: rt.Log, Metrics: rt.Metrics,
+		}
 		if s.Credential != nil {
 			settings.Credential = s.Credential.load(r, at+"/credential")
 		}
@@ -185,8 +187,10 @@ func (r *reader) systems(in map[string]systemFile, bindings map[string]boundTo, 
 			r.doc.Fail("config.system", at, "", "%v", err)
 			continue
 		}
-		out = append(out, agent.System{Name: name, Connector: connector, Capabilities: spec.Capabilities,
-			Binding: b.binding, Poll: s.Poll})
+		out = append(out, agent.System{
+			Name: name, Connector: connector, Capabilities: spec.Capabilities,
+			Binding: b.binding, Poll: s.Poll,
+		})
 	}
 	for _, name := range sortedKeys(bindings) {
 		if _, ok := in[name]; !ok {

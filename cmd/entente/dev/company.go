@@ -58,11 +58,15 @@ func acme() company {
 		site: "acme", name: "Acme", system: "tracker", bindings: "acme.yaml", vocabulary: sandbox.Tracker(),
 		people: []string{ana, ben}, seeds: acmeSeeds(),
 		words: words{
-			fields: map[string]string{"title": "title", "description": "description", "status": "status",
-				"priority": "priority", "assignee": "assignee"},
+			fields: map[string]string{
+				"title": "title", "description": "description", "status": "status",
+				"priority": "priority", "assignee": "assignee",
+			},
 			values: map[string]map[string]string{
-				"status": {"New": "new", "In Progress": "in_progress", "On Hold": "on_hold", "Resolved": "resolved",
-					"Closed": "closed"},
+				"status": {
+					"New": "new", "In Progress": "in_progress", "On Hold": "on_hold", "Resolved": "resolved",
+					"Closed": "closed",
+				},
 				"priority": {"High": "high", "Normal": "normal", "Low": "low"},
 			},
 		},
@@ -74,11 +78,15 @@ func globex() company {
 		site: "globex", name: "Globex", system: "desk", bindings: "globex.yaml", vocabulary: sandbox.Desk(),
 		people: []string{kim, gil}, seeds: globexSeeds(),
 		words: words{
-			fields: map[string]string{"title": "subject", "description": "details", "status": "status",
-				"priority": "priority", "assignee": "owner"},
+			fields: map[string]string{
+				"title": "subject", "description": "details", "status": "status",
+				"priority": "priority", "assignee": "owner",
+			},
 			values: map[string]map[string]string{
-				"status": {"open": "new", "pending": "in_progress", "on-hold": "on_hold", "solved": "resolved",
-					"closed": "closed"},
+				"status": {
+					"open": "new", "pending": "in_progress", "on-hold": "on_hold", "solved": "resolved",
+					"closed": "closed",
+				},
 				"priority": {"1": "high", "2": "high", "3": "normal", "4": "low"},
 			},
 		},

@@ -49,8 +49,10 @@ func (c *checker) backfill(ctx context.Context) (string, error) {
 
 // create: a new ticket of either side appears at the other, whole.
 func (c *checker) create(ctx context.Context) (string, error) {
-	out, err := c.created(ctx, 0, fieldsOf{"title": "check: made at Acme", "description": "first line\nsecond line",
-		"status": "In Progress", "priority": "High", "assignee": ben})
+	out, err := c.created(ctx, 0, fieldsOf{
+		"title": "check: made at Acme", "description": "first line\nsecond line",
+		"status": "In Progress", "priority": "High", "assignee": ben,
+	})
 	if err != nil {
 		return "", err
 	}

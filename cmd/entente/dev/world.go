@@ -293,8 +293,10 @@ func (w *World) openAgent(ca *authority.Authority, s *Side, account connectors.S
 	log := w.cfg.Log.With("part", "agent", "site", s.Site())
 	metrics := prometheus.WrapRegistererWith(prometheus.Labels{"site": s.Site()}, w.registry)
 	spec := sandbox.Spec()
-	connector, err := spec.Open(connectors.Settings{Name: s.system, URL: s.URL, Scope: bound.Scope(), Credential: account,
-		Log: log, Metrics: metrics})
+	connector, err := spec.Open(connectors.Settings{
+		Name: s.system, URL: s.URL, Scope: bound.Scope(), Credential: account,
+		Log: log, Metrics: metrics,
+	})
 	if err != nil {
 		return nil, err
 	}
@@ -304,8 +306,10 @@ func (w *World) openAgent(ca *authority.Authority, s *Side, account connectors.S
 	return agent.Open(agent.Config{
 		Site: who.Site, Name: who.Name, Dir: filepath.Join(w.Dir, s.Site()), Hub: []string{w.HubAt}, Dial: dial,
 		Pacts: []*pact.Pact{w.pact}, Admin: s.Socket, Software: w.cfg.Software, Log: log, Metrics: metrics,
-		Systems: []agent.System{{Name: s.system, Connector: connector, Capabilities: spec.Capabilities, Binding: bound,
-			Poll: w.cfg.Poll}},
+		Systems: []agent.System{{
+			Name: s.system, Connector: connector, Capabilities: spec.Capabilities, Binding: bound,
+			Poll: w.cfg.Poll,
+		}},
 	})
 }
 
