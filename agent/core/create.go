@@ -249,6 +249,9 @@ func (s *step) found(e Found) error {
 	if e.Fault != nil {
 		return s.later(system, it, in.Attempts, e.Fault.RetryAfter)
 	}
+	if s.pactOf(system) == nil {
+		return s.look(system, it)
+	}
 	for _, key := range e.Keys {
 		if _, taken, err := s.linked(system, key); err != nil {
 			return err

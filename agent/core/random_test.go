@@ -28,7 +28,7 @@ func seeds(t *testing.T) uint64 {
 	if testing.Short() {
 		return 10
 	}
-	return 60
+	return 40
 }
 
 type kind struct {

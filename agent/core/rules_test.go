@@ -398,6 +398,54 @@ func TestUnmappedValueHoldsOneField(t *testing.T) {
 	}
 }
 
+func TestOversizeValueHoldsOneField(t *testing.T) {
+	w, acme, globex, a, b := calm(t, nil)
+	acme.edit(a, "description", strings.Repeat("x", crdt.ValueBytesMax+1), "title", "second")
+	w.rest()
+	globex.shows(b, "title", "second")
+	globex.shows(b, "description", "smokes")
+	if h := acme.holds()["description"]; !h.Outgoing {
+		t.Errorf("holds %+v", acme.holds())
+	}
+	acme.edit(a, "description", "short again")
+	w.rest()
+	globex.shows(b, "description", "short again")
+	if len(acme.holds()) > 0 {
+		t.Errorf("holds %+v", acme.holds())
+	}
+}
+
+func TestFieldsAreTriedOneByOneWhenNoneIsNamed(t *testing.T) {
+	w, acme, globex, a, b := calm(t, nil)
+	acme.edit(a, "title", "second", "description", "burns", "status", "open")
+	acme.observe(a)
+	for acme.publish() {
+	}
+	refuse := func() { // whatever names several fields is refused without a name
+		for i, ev := range globex.answers {
+			if e, ok := ev.(core.Written); ok && e.Fault != nil && e.Fault.Class == connectors.ClassInvalid {
+				e.Fault.Field = ""
+				globex.answers[i] = e
+			}
+		}
+	}
+	globex.sys.SetFaults(memory.Fault{Kind: memory.Refuse, Field: "title"})
+	for range 40 {
+		globex.feed()
+		refuse()
+		globex.work()
+		w.now += 100
+	}
+	refuse()
+	w.rest()
+	globex.shows(b, "description", "burns")
+	globex.shows(b, "status", "open")
+	globex.shows(b, "title", "printer")
+	if h := globex.holds()["title"]; h.Code != "system.invalid" || len(globex.holds()) != 1 {
+		t.Errorf("holds %+v", globex.holds())
+	}
+}
+
 func TestRefusedFieldIsParkedAndTheRestWritten(t *testing.T) {
 	w, acme, globex, a, b := calm(t, nil)
 	globex.sys.SetFaults(memory.Fault{Kind: memory.Refuse, Field: "title"})

@@ -20,6 +20,9 @@ func (s *step) written(e Written) error {
 	if err := s.flight(system, -1); err != nil {
 		return err
 	}
+	if s.pactOf(system) == nil { // the binding left while the write was under way
+		return s.doubt(system, in)
+	}
 	if e.Fault != nil {
 		return s.failed(e, in)
 	}

@@ -4,6 +4,7 @@
 package pack
 
 import (
+	"crypto/sha256"
 	"encoding/binary"
 	"errors"
 	"fmt"
@@ -106,7 +107,9 @@ func (w *Writer) Base(b crdt.Base) {
 // Op writes an op in its canonical bytes.
 func (w *Writer) Op(o *crdt.Op) { w.String(string(o.AppendCanonical(nil))) }
 
-// Values writes local values by name, sorted.
+// Values writes local values by name, sorted. One that is larger than a value
+// may be is replaced by its digest: it compares as different from everything, and
+// no op can carry it anyway.
 func (w *Writer) Values(m map[string]value.Value) {
 	names := make([]string, 0, len(m))
 	for name := range m {
@@ -116,7 +119,12 @@ func (w *Writer) Values(m map[string]value.Value) {
 	w.Uint(uint64(len(names)))
 	for _, name := range names {
 		w.String(name)
-		w.String(string(m[name].Canonical()))
+		b := m[name].Canonical()
+		if len(b) > value.BytesMax {
+			sum := sha256.Sum256(b)
+			b = value.Bytes(sum[:]).Canonical()
+		}
+		w.String(string(b))
 	}
 }
 
