@@ -46,7 +46,7 @@ func (r *Replica) Checkpoint() error {
 	if err := r.raft.ReloadConfig(settings); err != nil {
 		return err
 	}
-	err := r.raft.Snapshot().Error()
+	err := r.await(r.raft.Snapshot())
 	if errors.Is(err, raft.ErrNothingNewToSnapshot) {
 		return nil
 	}

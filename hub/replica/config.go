@@ -119,7 +119,7 @@ func (c *Config) raftConfig() *raft.Config {
 		LeaderLeaseTimeout:       c.LeaderLease,
 		CommitTimeout:            c.CommitTimeout,
 		MaxAppendEntries:         64,
-		BatchApplyCh:             true,
+		BatchApplyCh:             true, // breaks only a timeout of Apply, which we do not use
 		ShutdownOnRemove:         false,
 		TrailingLogs:             never,
 		SnapshotInterval:         time.Hour,

@@ -41,8 +41,8 @@ func publish(from crdt.Seq, n int) *command.Publish {
 	for i := range n {
 		seq := from + crdt.Seq(i)
 		c.Ops = append(c.Ops, crdt.Op{
-			Key:   crdt.Key{Pact: "tickets", Type: "ticket", Record: crdt.RecordID{0: 1, 14: byte(seq >> 8), 15: byte(seq)}, Field: "title"},
-			Stamp: crdt.StampOf(1_700_000_000_000, uint16(seq)), Author: author, Seq: seq, PactVersion: 1, Binding: 1,
+			Key:   crdt.Key{Pact: "tickets", Type: "ticket", Record: crdt.RecordID{0: 1, 13: byte(seq >> 16), 14: byte(seq >> 8), 15: byte(seq)}, Field: "title"},
+			Stamp: crdt.StampOf(1_700_000_000_000+int64(seq), 0), Author: author, Seq: seq, PactVersion: 1, Binding: 1,
 			Evidence: crdt.Evidence{Class: crdt.EvidencePoll}, Value: crdt.Plain(value.Text(fmt.Sprintf("title %d", seq))),
 		})
 	}

@@ -104,12 +104,12 @@ func (r *Replica) propose() {
 				return
 			}
 		}
-		builder := command.NewBuilder(r.cfg.Now().UnixMilli(), uint64(r.cfg.DriftMax.Milliseconds()))
 		select { // a place in the pipeline first: more may have gathered meanwhile
 		case r.slots <- struct{}{}:
 		case <-r.closing:
 			return
 		}
+		builder := command.NewBuilder(r.cfg.Now().UnixMilli(), uint64(r.cfg.DriftMax.Milliseconds()))
 		var joined []proposal
 		joined, first = r.join(builder, first)
 		if len(joined) == 0 {
@@ -148,7 +148,7 @@ func (r *Replica) join(builder *command.Builder, first *proposal) (joined []prop
 // everything under way is answered.
 func (r *Replica) settle() {
 	for f := range r.flights {
-		err := f.future.Error()
+		err := r.await(f.future)
 		<-r.slots
 		took := r.progress.settled(r.cfg.Now(), f.began)
 		var result state.Result
@@ -159,6 +159,19 @@ func (r *Replica) settle() {
 		for i, p := range f.proposals {
 			p.done <- answerOf(i, result, err)
 		}
+	}
+}
+
+// await returns a future's error. Raft leaves futures unanswered that wait in
+// its channels when it shuts down.
+func (r *Replica) await(f raft.Future) error {
+	done := make(chan error, 1)
+	go func() { done <- f.Error() }()
+	select {
+	case err := <-done:
+		return err
+	case <-r.stopped:
+		return raft.ErrRaftShutdown
 	}
 }
 

@@ -46,7 +46,8 @@ type Replica struct {
 	leading  atomic.Bool // elected, and everything committed before is applied
 
 	closing   chan struct{} // Close has begun
-	stopped   chan struct{} // nothing will be answered any more
+	stopped   chan struct{} // raft has ended: nothing will be answered any more
+	haltOnce  sync.Once
 	closeOnce sync.Once
 	closeErr  error
 	settled   chan struct{}
@@ -218,21 +219,21 @@ func (r *Replica) TransferLeadership() error {
 func (r *Replica) lead() {
 	audit := time.NewTicker(r.cfg.AuditInterval)
 	defer audit.Stop()
+	look := time.NewTicker(r.cfg.HeartbeatTimeout) // a barrier may fail though the node goes on leading
+	defer look.Stop()
 	for {
 		select {
-		case elected := <-r.raft.LeaderCh():
-			r.leading.Store(elected && r.raft.Barrier(0).Error() == nil)
+		case <-r.raft.LeaderCh():
+			r.takeOffice()
+		case <-look.C:
+			if r.leading.Load() != (r.raft.State() == raft.Leader) {
+				r.takeOffice()
+			}
 		case <-audit.C:
-			if !r.leading.Load() {
-				continue
-			}
-			index, pacts := r.state.LastAudit()
-			if _, err := r.Start(&command.Audit{Index: index, Pacts: pacts}); err != nil {
-				r.cfg.Log.Debug("audit not proposed", "error", err)
-			}
+			r.audit()
 		case <-r.latch.tripped: // Exit ends the process; until then, peers must not wait for this node
 			r.leading.Store(false)
-			if err := r.raft.Shutdown().Error(); err != nil {
+			if err := r.halt(); err != nil {
 				r.cfg.Log.Error("raft does not stop", "error", err)
 			}
 			return
@@ -240,6 +241,30 @@ func (r *Replica) lead() {
 			return
 		}
 	}
+}
+
+// takeOffice makes leading what raft says, once the state has caught up.
+func (r *Replica) takeOffice() {
+	r.leading.Store(r.raft.State() == raft.Leader && r.await(r.raft.Barrier(0)) == nil)
+}
+
+// audit lets every replica compare its digests with what this leader held at the
+// audit before. Nobody waits for the outcome: a replica that differs stops.
+func (r *Replica) audit() {
+	if !r.leading.Load() {
+		return
+	}
+	index, pacts := r.state.LastAudit()
+	if _, err := r.Start(&command.Audit{Index: index, Pacts: pacts}); err != nil {
+		r.cfg.Log.Debug("audit not proposed", "error", err)
+	}
+}
+
+// halt ends raft, and every wait for it.
+func (r *Replica) halt() error {
+	err := r.raft.Shutdown().Error()
+	r.haltOnce.Do(func() { close(r.stopped) })
+	return err
 }
 
 // Close stops the replica: what is under way is answered, everything else is
@@ -252,8 +277,8 @@ func (r *Replica) Close() error {
 		case <-r.settled:
 		case <-time.After(r.cfg.LeaderLease + r.cfg.HeartbeatTimeout): // no majority: raft gives up by then
 		}
-		err := r.raft.Shutdown().Error()
-		close(r.stopped)
+		err := r.halt()
+		<-r.settled
 		r.loops.Wait()
 		if r.latch.err() == nil {
 			err = errors.Join(err, r.log.noteEnd())

@@ -162,3 +162,39 @@ func TestNoHeartbeatFastPath(t *testing.T) {
 		}
 	}
 }
+
+// Raft leaves futures unanswered when it shuts down: stopping at any moment,
+// elections and full pipelines included, must end every wait.
+func TestCloseAtAnyMoment(t *testing.T) {
+	c := newCluster(t, 1, func(cfg *Config) { cfg.HeartbeatTimeout = 20 * time.Millisecond })
+	c.found()
+	for round := range 15 {
+		r := c.running()[0]
+		if round%2 == 0 {
+			c.leader()
+		}
+		waits := make(chan error, 200)
+		for i := range cap(waits) {
+			wait, err := r.Start(publish(crdt.Seq(1+i), 1))
+			if err != nil {
+				waits <- err
+				continue
+			}
+			go func() { _, err := wait(t.Context()); waits <- err }()
+		}
+		time.Sleep(time.Duration(round) * time.Millisecond / 2) // somewhere into the work
+		closed := make(chan struct{})
+		go func() { defer close(closed); c.stop("n1") }()
+		select {
+		case <-closed:
+		case <-time.After(waitMax):
+			t.Fatal("the replica does not close")
+		}
+		for range cap(waits) {
+			<-waits
+		}
+		if err := c.start("n1"); err != nil {
+			t.Fatal(err)
+		}
+	}
+}
