@@ -70,11 +70,7 @@ func DecodeOp(b []byte) (Op, error) {
 		o.Evidence.Class = EvidenceClass(c[0])
 	}
 	o.Evidence.UncertaintyMillis = uint32(d.uvarint(1<<32 - 1))
-	valueMax := uint64(ValueBytesMax)
-	if o.Key.Field.IsLost() {
-		valueMax = LostBytesMax
-	}
-	o.Value = d.take(int(d.uvarint(valueMax)))
+	o.Value = d.take(int(d.uvarint(uint64(o.Key.Field.ValueBytesMax()))))
 	if d.failed || len(d.rest) != 0 {
 		return Op{}, fmt.Errorf("op: %w", ErrMalformed)
 	}

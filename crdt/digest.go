@@ -74,7 +74,7 @@ func MultisetFrom(b [MultisetBytes]byte) Multiset {
 	return m
 }
 
-// String is for people: the first 8 bytes of the sum, and the count.
+// String is for people: the first 8 bytes of the sum in hexadecimal.
 func (m *Multiset) String() string {
 	b := m.Bytes()
 	return hex.EncodeToString(b[:8])

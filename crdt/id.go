@@ -16,7 +16,8 @@ const (
 	// become a conflict record: ~lost/<field>/<32 hexadecimal digits>.
 	OpFieldBytesMax = FieldBytesMax - len(lostPrefix) - 1 - lostHexDigits
 
-	// PlainFieldBytesMax bounds the names of a pact's own fields, so that every
+	// PlainFieldBytesMax bounds the names of a pact's own fields (package pact says
+	// what else they may not be), so that every
 	// register made of one (set element, counter share of the longest author)
 	// stays within OpFieldBytesMax.
 	PlainFieldBytesMax = 63
@@ -75,16 +76,6 @@ func ParseField(s string) (Field, error) {
 	}
 	if !wellFormed(body, FieldBytesMax-1, "_-./~") {
 		return "", fmt.Errorf("%w: field %q", ErrName, clip(s))
-	}
-	return Field(s), nil
-}
-
-// ParsePlainField checks s as the name of one of a pact's own fields: lower-case
-// words joined by '_', '-' or '.', at most [PlainFieldBytesMax] bytes.
-func ParsePlainField(s string) (Field, error) {
-	if !wellFormed(s, PlainFieldBytesMax, "_-.") {
-		return "", fmt.Errorf("%w: field %q (lower-case words joined by '_', '-' or '.', at most %d bytes)",
-			ErrName, clip(s), PlainFieldBytesMax)
 	}
 	return Field(s), nil
 }

@@ -85,7 +85,8 @@ func TestDeleteBuriesOnlyWhatItSaw(t *testing.T) {
 	ownRegister := crdt.NewRegister(own, crdt.Position{Epoch: 1, Offset: 7})
 	record := []*crdt.Register{
 		born("title", 3), born("status", 4), born("priority", 5), born("labels/00112233445566778899aabbccddeeff", 6),
-		&ownRegister, born(crdt.FieldLife, 1), born(crdt.LinkField("acme", "redmine"), 2), {},
+		&ownRegister, born(crdt.FieldLife, 1), born(crdt.LinkField("acme", "redmine"), 2),
+		{},
 	}
 	at := func(o crdt.Offset) crdt.Base { return crdt.Base{Birth: crdt.Position{Epoch: 1, Offset: o}} }
 	del := crdt.Life{Deleted: true, Seen: map[crdt.Field]crdt.Base{

@@ -50,19 +50,6 @@ func TestLongestNamesFit(t *testing.T) {
 	}
 }
 
-func TestParsePlainField(t *testing.T) {
-	for _, good := range []string{"title", "due_date", "custom.7", "a-b", strings.Repeat("f", crdt.PlainFieldBytesMax)} {
-		if f, err := crdt.ParsePlainField(good); err != nil || string(f) != good {
-			t.Errorf("%q: %q, %v", good, f, err)
-		}
-	}
-	for _, bad := range []string{"", "~life", "labels/x", "Title", "a b", "a~", strings.Repeat("f", crdt.PlainFieldBytesMax+1)} {
-		if _, err := crdt.ParsePlainField(bad); err == nil {
-			t.Errorf("%q: accepted", bad)
-		}
-	}
-}
-
 // No register's name is read as two kinds.
 func TestKindsOfRegistersAreDisjoint(t *testing.T) {
 	author := crdt.Author{Site: "acme", Agent: "one", Incarnation: 3}

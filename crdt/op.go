@@ -8,6 +8,14 @@ const ValueBytesMax = 64 << 10
 // LostBytesMax bounds the value of a conflict record, which holds a whole op.
 const LostBytesMax = ValueBytesMax + lostExtraBytesMax
 
+// ValueBytesMax bounds the value of an op on f: conflict records hold a whole op.
+func (f Field) ValueBytesMax() int {
+	if f.IsLost() {
+		return LostBytesMax
+	}
+	return ValueBytesMax
+}
+
 // Base says what the user had before his eyes when he made the edit.
 // The zero Base says "nothing": the register was not shown.
 type Base struct {

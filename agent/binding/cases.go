@@ -43,8 +43,10 @@ func (l *loader) tests(n yamlfile.Node) {
 		if !item.Decode(&in) {
 			continue
 		}
-		c := testCase{name: in.Name, path: item.Path, local: l.values(in.Local), enters: in.Expect.Enters,
-			receive: l.pactValues(in.Receive), sent: l.pactValues(in.Expect.Sent)}
+		c := testCase{
+			name: in.Name, path: item.Path, local: l.values(in.Local), enters: in.Expect.Enters,
+			receive: l.pactValues(in.Receive), sent: l.pactValues(in.Expect.Sent),
+		}
 		if in.Expect.Writes.Shape() != yamlfile.Absent {
 			c.writes = l.values(in.Expect.Writes)
 		}

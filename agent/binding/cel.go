@@ -111,8 +111,10 @@ func (p *program) eval(it value.Value) (value.Value, *Problem) {
 // hold is a problem instead of being rounded.
 func (p *program) evalExact(it value.Value) (value.Value, *Problem) {
 	if !exact(it) {
-		return value.Null(), &Problem{Code: CodeExpression, Message: p.what + ": the number has more digits than an expression keeps",
-			Suggestion: "map the field without an expression"}
+		return value.Null(), &Problem{
+			Code: CodeExpression, Message: p.what + ": the number has more digits than an expression keeps",
+			Suggestion: "map the field without an expression",
+		}
 	}
 	return p.eval(it)
 }
@@ -134,8 +136,10 @@ func exact(v value.Value) bool {
 // known kinds are repeated.
 func (p *program) failed(err error, size int) *Problem {
 	text := err.Error()
-	out := &Problem{Code: CodeExpression, Message: p.what + ": the expression failed on this value",
-		Suggestion: "try it on the record's value; guard missing parts with has()"}
+	out := &Problem{
+		Code: CodeExpression, Message: p.what + ": the expression failed on this value",
+		Suggestion: "try it on the record's value; guard missing parts with has()",
+	}
 	switch {
 	case strings.Contains(text, "cost limit"):
 		out.Message = fmt.Sprintf("%s: the expression costs more than %d steps on an input of %d bytes", p.what, celCostMax, size)

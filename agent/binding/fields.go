@@ -129,8 +129,10 @@ func (l *loader) field(n yamlfile.Node, f *pact.Field, in *fieldFile) {
 		n.Fail("binding.pact", "", "%s", err)
 		return
 	}
-	r := &rule{field: f, check: check, path: n.Path, direction: in.Direction, locals: in.Fields,
-		keep: in.Unmapped == "keep" || in.Unmapped == "" && f.Type == pact.TypePerson}
+	r := &rule{
+		field: f, check: check, path: n.Path, direction: in.Direction, locals: in.Fields,
+		keep: in.Unmapped == "keep" || in.Unmapped == "" && f.Type == pact.TypePerson,
+	}
 	if in.Field != "" {
 		r.locals = []string{in.Field}
 	}
@@ -312,8 +314,10 @@ func (l *loader) comments(n yamlfile.Node, f *pact.Field, in *fieldFile) {
 	if in.Byline.Shape() != yamlfile.Absent {
 		rule.byline = l.compiler.compile(in.Byline, "byline", cel.StringType)
 		if rule.byline != nil {
-			sample := value.Map(map[string]value.Value{"site": value.Text("acme"),
-				"author": value.Map(map[string]value.Value{"name": value.Text("Ann")})})
+			sample := value.Map(map[string]value.Value{
+				"site":   value.Text("acme"),
+				"author": value.Map(map[string]value.Value{"name": value.Text("Ann")}),
+			})
 			if v, p := rule.byline.eval(sample); p != nil || v.Kind() != value.KindText {
 				in.Byline.Fail("binding.expression", "use it.author.name and it.site", "byline gives no text")
 			}

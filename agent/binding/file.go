@@ -64,8 +64,10 @@ func Load(name string, src []byte, pacts ...*pact.Pact) (*Binding, []Finding) {
 		return nil, doc.Findings()
 	}
 	sum := sha256.Sum256(src)
-	l := &loader{doc: doc, compiler: c, b: &Binding{doc: doc, name: in.Metadata.Name, system: in.System,
-		revision: max(binary.BigEndian.Uint32(sum[:]), 1), meet: in.OnMeet, fields: map[crdt.Field]*rule{}}}
+	l := &loader{doc: doc, compiler: c, b: &Binding{
+		doc: doc, name: in.Metadata.Name, system: in.System,
+		revision: max(binary.BigEndian.Uint32(sum[:]), 1), meet: in.OnMeet, fields: map[crdt.Field]*rule{},
+	}}
 	if l.choosePact(in.Pact, pacts) {
 		l.header(&in)
 		l.fields(in.Fields)

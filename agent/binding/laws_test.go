@@ -52,8 +52,10 @@ func drawPactValue(t *rapid.T, f *pact.Field) value.Value {
 // drawLocal is what the sample's system may show, sensible or not.
 func drawLocal(t *rapid.T) locals {
 	local := shown()
-	some := []value.Value{value.Null(), value.Text(""), value.Text("Done"), value.Text("Blocked"), value.Text("Weird"),
-		value.Text("Yes"), value.Int(1), value.Int(2), value.Int(7), value.Bool(true), value.Millis(9), value.Text("a@b")}
+	some := []value.Value{
+		value.Null(), value.Text(""), value.Text("Done"), value.Text("Blocked"), value.Text("Weird"),
+		value.Text("Yes"), value.Int(1), value.Int(2), value.Int(7), value.Bool(true), value.Millis(9), value.Text("a@b"),
+	}
 	for _, name := range slices.Sorted(maps.Keys(local)) {
 		switch rapid.IntRange(0, 4).Draw(t, name) {
 		case 0:
@@ -210,8 +212,10 @@ func TestLinterAgreesWithNaiveTables(t *testing.T) {
 func TestEveryKindMeetsEveryExpression(t *testing.T) {
 	b := load(t, "fields: {description: {field: a, read: 'string(it.value)', write: it}, title: {field: b, read: it.value, write: it}}")
 	decimal, _ := value.ParseDecimal("12345678901234567890123.5")
-	for _, v := range []value.Value{value.Null(), value.Bool(true), value.Int(-1), decimal, value.Text("x"), value.Bytes([]byte{0xff}),
-		value.Millis(-1 << 60), value.Date(time.Unix(0, 0)), value.List(value.Null(), value.Map(locals{"k": value.Int(1)})), value.Map(nil)} {
+	for _, v := range []value.Value{
+		value.Null(), value.Bool(true), value.Int(-1), decimal, value.Text("x"), value.Bytes([]byte{0xff}),
+		value.Millis(-1 << 60), value.Date(time.Unix(0, 0)), value.List(value.Null(), value.Map(locals{"k": value.Int(1)})), value.Map(nil),
+	} {
 		for _, f := range []crdt.Field{"title", "description"} {
 			if got, p := b.Get(f, locals{"a": v, "b": v}); p != nil && p.Code == "" {
 				t.Errorf("%s: %s %v", v, got, p)
@@ -246,10 +250,14 @@ func TestConcurrentUse(t *testing.T) {
 			for range 50 {
 				for _, f := range b.Fields() {
 					if v, p := b.Get(f, shown()); p == nil && b.Receives(f) {
-						b.Put(f, v, nil)
+						if _, p := b.Put(f, v, nil); p != nil {
+							t.Errorf("%s: %s", f, p)
+						}
 					}
 				}
-				b.Enters(shown())
+				if _, p := b.Enters(shown()); p != nil {
+					t.Error(p)
+				}
 				b.RunTests()
 			}
 		}()
@@ -288,12 +296,14 @@ fields:
 
 func benchmark(b *testing.B, fields string) {
 	bound := load(b, fields)
-	now, hours := time.Unix(1_700_000_000, 0).UTC(), value.Value{}
-	hours, _ = value.ParseDecimal("1.5")
+	now := time.Unix(1_700_000_000, 0).UTC()
+	hours, _ := value.ParseDecimal("1.5")
 	record := func(title, status string, impact int64) locals {
-		return locals{"a": value.Text(title), "b": value.Text(strings.Repeat("text ", 40)), "c": value.Text(status),
+		return locals{
+			"a": value.Text(title), "b": value.Text(strings.Repeat("text ", 40)), "c": value.Text(status),
 			"d": value.Int(impact), "e": value.Int(2), "f": value.Text("ann@example.com"), "g": value.Text("Y"),
-			"h": value.Date(now), "i": hours, "j": value.Int(3), "k": value.Time(now)}
+			"h": value.Date(now), "i": hours, "j": value.Int(3), "k": value.Time(now),
+		}
 	}
 	from, to := record("one", "New", 1), record("two", "Done", 2)
 	b.ReportAllocs()

@@ -41,8 +41,10 @@ func (r *rule) get(local map[string]value.Value) (value.Value, *Problem) {
 	for _, name := range r.locals {
 		v, ok := local[name]
 		if !ok {
-			return value.Null(), &Problem{Code: CodeNotShown, Local: name, Keep: true,
-				Message: fmt.Sprintf("the system did not show %q", name)}
+			return value.Null(), &Problem{
+				Code: CodeNotShown, Local: name, Keep: true,
+				Message: fmt.Sprintf("the system did not show %q", name),
+			}
 		}
 		shown = append(shown, v)
 	}
@@ -170,8 +172,10 @@ func (r *rule) evalWrite(v value.Value) ([]value.Value, *Problem) {
 		return []value.Value{out}, nil
 	}
 	if out.Kind() != value.KindList || out.Len() != len(r.locals) {
-		return nil, &Problem{Code: CodeExpression,
-			Message: fmt.Sprintf("write: gives %s, want a list of %d", out.Kind(), len(r.locals))}
+		return nil, &Problem{
+			Code:    CodeExpression,
+			Message: fmt.Sprintf("write: gives %s, want a list of %d", out.Kind(), len(r.locals)),
+		}
 	}
 	list := make([]value.Value, out.Len())
 	for i := range list {

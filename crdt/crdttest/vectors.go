@@ -29,8 +29,10 @@ func Vectors() []NamedOp {
 	longest.Key.Pact = crdt.Pact(strings.Repeat("p", crdt.NameBytesMax))
 	longest.Key.Type = crdt.Type(strings.Repeat("t", crdt.TypeBytesMax))
 	longest.Key.Field = crdt.Field(strings.Repeat("f", crdt.OpFieldBytesMax))
-	longest.Author = crdt.Author{Site: crdt.Site(strings.Repeat("s", crdt.NameBytesMax)),
-		Agent: crdt.AgentName(strings.Repeat("a", crdt.NameBytesMax)), Incarnation: 1<<64 - 1}
+	longest.Author = crdt.Author{
+		Site:  crdt.Site(strings.Repeat("s", crdt.NameBytesMax)),
+		Agent: crdt.AgentName(strings.Repeat("a", crdt.NameBytesMax)), Incarnation: 1<<64 - 1,
+	}
 	longest.Seq, longest.Stamp = 1<<64-1, crdt.StampMax-1
 
 	deleted := full

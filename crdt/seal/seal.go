@@ -44,6 +44,10 @@ func (k Key) String() string { return "key " + k.ID + " ***" }
 // Format keeps the secret out of every verb of package fmt.
 func (k Key) Format(f fmt.State, _ rune) { _, _ = f.Write([]byte(k.String())) }
 
+// MarshalText keeps it out of JSON, and so out of structured logs. A key is not
+// read back from there.
+func (k Key) MarshalText() ([]byte, error) { return []byte(k.String()), nil }
+
 // Plain wraps v unsealed.
 func Plain(v value.Value) []byte { return crdt.Plain(v) }
 

@@ -2,6 +2,7 @@ package seal_test
 
 import (
 	"bytes"
+	"encoding/json"
 	"errors"
 	"fmt"
 	"strings"
@@ -22,8 +23,10 @@ func key(id string, fill byte) seal.Key {
 
 func linkOp() crdt.Op {
 	return crdt.Op{
-		Key: crdt.Key{Pact: "helpdesk", Type: "ticket", Record: crdt.RecordID{1},
-			Field: crdt.LinkField("acme", "redmine")},
+		Key: crdt.Key{
+			Pact: "helpdesk", Type: "ticket", Record: crdt.RecordID{1},
+			Field: crdt.LinkField("acme", "redmine"),
+		},
 		Stamp:    crdt.StampOf(1_700_000_000_000, 3),
 		Author:   crdt.Author{Site: "acme", Agent: "one", Incarnation: 2},
 		Seq:      7,
@@ -147,6 +150,9 @@ func TestRefusalsHaveTheirOwnErrors(t *testing.T) {
 
 func TestKeyNeverPrintsItsSecret(t *testing.T) {
 	k := key("acme-1", 'S')
+	if out, err := json.Marshal(map[string]any{"key": k, "pointer": &k}); err != nil || strings.Contains(string(out), "83") {
+		t.Errorf("JSON, and so a log, shows %s, %v", out, err)
+	}
 	for _, verb := range []string{"%v", "%+v", "%#v", "%s", "%q", "%x", "%d"} {
 		out := fmt.Sprintf(verb, k)
 		for _, leak := range []string{"SSSS", "5353", "83 83", "0x53"} {

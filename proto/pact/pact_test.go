@@ -2,6 +2,7 @@ package pact_test
 
 import (
 	"errors"
+	"maps"
 	"math"
 	"reflect"
 	"slices"
@@ -43,13 +44,17 @@ func drawPact(t *rapid.T) *pact.Pact {
 		}
 		return out
 	}
-	p := &pact.Pact{Name: "ops", Version: rapid.Uint32Range(1, 4).Draw(t, "version"),
-		Members: sites[:rapid.IntRange(2, 3).Draw(t, "members")], Record: "ticket"}
+	p := &pact.Pact{
+		Name: "ops", Version: rapid.Uint32Range(1, 4).Draw(t, "version"),
+		Members: sites[:rapid.IntRange(2, 3).Draw(t, "members")], Record: "ticket",
+	}
 	p.Deletes = some("deletes", len(p.Members))
 	for _, name := range []crdt.Field{"a", "b", "c", "d"} {
-		f := pact.Field{Name: name, Type: rapid.SampledFrom(pact.Types()).Draw(t, "type"),
+		f := pact.Field{
+			Name: name, Type: rapid.SampledFrom(pact.Types()).Draw(t, "type"),
 			Writers: some("writers", len(p.Members)), Since: rapid.Uint32Range(0, p.Version).Draw(t, "since"),
-			Conflict: pact.PolicyNewest}
+			Conflict: pact.PolicyNewest,
+		}
 		if f.Type == pact.TypeEnum {
 			f.Values = []string{"x", "y"}
 		}
@@ -93,10 +98,14 @@ func TestCheckOpAgreesWithNaiveEvaluator(t *testing.T) {
 		}
 		site := rapid.SampledFrom(sites).Draw(t, "site")
 		typ := rapid.SampledFrom([]crdt.Type{"ticket", "ticket.a", "ticket.b", "ticket.z", "tick", "ticket."}).Draw(t, "type")
-		field := rapid.SampledFrom([]crdt.Field{"a", "b", "c", "d", "z", "entry", "a" + element, "b" + element, "c/short",
-			"~life", "~link/acme/tracker", "~link/globex/tracker", "~link/acme", "~other", "~lost/a" + element}).Draw(t, "field")
-		op := crdt.Op{Key: crdt.Key{Pact: "ops", Type: typ, Field: field},
-			Author: crdt.Author{Site: site}, PactVersion: rapid.Uint32Range(0, 6).Draw(t, "at")}
+		field := rapid.SampledFrom([]crdt.Field{
+			"a", "b", "c", "d", "z", "entry", "a" + element, "b" + element, "c/short",
+			"~life", "~link/acme/tracker", "~link/globex/tracker", "~link/acme", "~other", "~lost/a" + element,
+		}).Draw(t, "field")
+		op := crdt.Op{
+			Key:    crdt.Key{Pact: "ops", Type: typ, Field: field},
+			Author: crdt.Author{Site: site}, PactVersion: rapid.Uint32Range(0, 6).Draw(t, "at"),
+		}
 		life := crdt.Life{Deleted: rapid.Bool().Draw(t, "delete")}
 		op.Value = crdt.Plain(value.Text("x"))
 		if field == "~life" {
@@ -138,8 +147,10 @@ func TestReasons(t *testing.T) {
 		{"globex", "ticket", "~life", 3, []byte{2, 0, 0}, pact.ReasonNewer},
 		{"globex", "ticket", "~lost/title" + element, 3, nil, pact.ReasonWriter},
 	} {
-		op := &crdt.Op{Key: crdt.Key{Pact: "ops", Type: c.typ, Field: c.field}, PactVersion: c.at,
-			Author: crdt.Author{Site: c.site}, Value: c.value}
+		op := &crdt.Op{
+			Key: crdt.Key{Pact: "ops", Type: c.typ, Field: c.field}, PactVersion: c.at,
+			Author: crdt.Author{Site: c.site}, Value: c.value,
+		}
 		if got := p.CheckOp(c.site, op); got != c.want {
 			t.Errorf("%s writes %s: %q, want %q", c.site, op.Key, got, c.want)
 		}
@@ -156,8 +167,10 @@ func TestReasons(t *testing.T) {
 
 // TestReasonsAreKnownToWire: the codes travel, so package wire describes each.
 func TestReasonsAreKnownToWire(t *testing.T) {
-	for _, r := range []string{pact.ReasonUnknown, pact.ReasonNotMember, pact.ReasonVersion, pact.ReasonType, pact.ReasonField,
-		pact.ReasonWriter, pact.ReasonDelete, pact.ReasonValue, pact.ReasonForged, pact.ReasonMalformed, pact.ReasonNewer} {
+	for _, r := range []string{
+		pact.ReasonUnknown, pact.ReasonNotMember, pact.ReasonVersion, pact.ReasonType, pact.ReasonField,
+		pact.ReasonWriter, pact.ReasonDelete, pact.ReasonValue, pact.ReasonForged, pact.ReasonMalformed, pact.ReasonNewer,
+	} {
 		if !wire.Reason(r).Known() {
 			t.Errorf("%s is not among wire's reasons", r)
 		}
@@ -166,9 +179,11 @@ func TestReasonsAreKnownToWire(t *testing.T) {
 
 func TestCheckEntryAsksAboutTheLoser(t *testing.T) {
 	p := sample()
-	loser := crdt.Op{Key: crdt.Key{Pact: "ops", Type: "ticket", Record: crdt.RecordID{1}, Field: "impact_note"}, Stamp: 5,
+	loser := crdt.Op{
+		Key: crdt.Key{Pact: "ops", Type: "ticket", Record: crdt.RecordID{1}, Field: "impact_note"}, Stamp: 5,
 		Author: crdt.Author{Site: "globex", Agent: "one", Incarnation: 1}, Seq: 1, PactVersion: 3,
-		Evidence: crdt.Evidence{Class: crdt.EvidencePoll}, Value: crdt.Plain(value.Text("x"))}
+		Evidence: crdt.Evidence{Class: crdt.EvidencePoll}, Value: crdt.Plain(value.Text("x")),
+	}
 	winner := loser
 	winner.Stamp, winner.Seq = 6, 2
 	check := func(o crdt.Op) string {
@@ -283,11 +298,21 @@ func TestCheckValue(t *testing.T) {
 		"parent": value.Bytes(make([]byte, 16)), "at": value.Millis(1), "body": value.Text("hi"), "internal": value.Bool(false),
 		"author": value.Map(map[string]value.Value{"name": value.Text("Ann")}),
 	}
+	by := func(author map[string]value.Value) value.Value {
+		m := maps.Clone(comment)
+		m["author"] = value.Map(author)
+		return value.Map(m)
+	}
+	ann := value.Text("Ann")
 	for _, c := range []struct {
 		field pact.Field
 		v     value.Value
 		fits  bool
 	}{
+		{pact.Field{Type: pact.TypeComments}, by(map[string]value.Value{"name": ann, "email": value.Text("ann@example.com")}), true},
+		{pact.Field{Type: pact.TypeComments}, by(map[string]value.Value{"name": ann, "email": value.Int(1)}), false},
+		{pact.Field{Type: pact.TypeComments}, by(map[string]value.Value{"name": ann, "phone": value.Text("1")}), false},
+		{pact.Field{Type: pact.TypeComments}, by(map[string]value.Value{"email": value.Text("ann@example.com")}), false},
 		{pact.Field{Type: pact.TypeText}, value.Text("x"), true},
 		{pact.Field{Type: pact.TypeText}, value.Null(), true},
 		{pact.Field{Type: pact.TypeText, Required: true}, value.Null(), false},

@@ -31,8 +31,10 @@ type Problem struct {
 
 // Types lists every field type, in the order of their declaration.
 func Types() []FieldType {
-	return []FieldType{TypeText, TypeRichText, TypeEnum, TypeNumber, TypeDecimal, TypeBool,
-		TypeDate, TypeDateTime, TypePerson, TypeTextSet, TypeComments}
+	return []FieldType{
+		TypeText, TypeRichText, TypeEnum, TypeNumber, TypeDecimal, TypeBool,
+		TypeDate, TypeDateTime, TypePerson, TypeTextSet, TypeComments,
+	}
 }
 
 // Validate reports the first problem.

@@ -120,8 +120,10 @@ func (c Checker) check(v value.Value) string {
 
 // checkEntry checks map{parent, author{name, email?}, at, body, internal}.
 func checkEntry(v value.Value, bytesMax int) string {
-	want := map[string]value.Kind{"parent": value.KindBytes, "author": value.KindMap,
-		"at": value.KindTime, "body": value.KindText, "internal": value.KindBool}
+	want := map[string]value.Kind{
+		"parent": value.KindBytes, "author": value.KindMap,
+		"at": value.KindTime, "body": value.KindText, "internal": value.KindBool,
+	}
 	for _, key := range v.Keys() {
 		kind, known := want[key]
 		if e, _ := v.Get(key); !known || e.Kind() != kind {
@@ -134,13 +136,23 @@ func checkEntry(v value.Value, bytesMax int) string {
 	parent, _ := v.Get("parent")
 	author, _ := v.Get("author")
 	body, _ := v.Get("body")
-	if name, _ := author.Get("name"); len(parent.AsBytes()) != 16 || name.Kind() != value.KindText {
+	if len(parent.AsBytes()) != len(crdt.RecordID{}) || !isCommentAuthor(author) {
 		return "has a malformed parent or author"
 	}
 	if len(body.AsText()) > bytesMax {
 		return fmt.Sprintf("has %d bytes, limit %d", len(body.AsText()), bytesMax)
 	}
 	return ""
+}
+
+// isCommentAuthor reports whether v is map{name, email?} of texts.
+func isCommentAuthor(v value.Value) bool {
+	name, _ := v.Get("name")
+	email, hasEmail := v.Get("email")
+	if hasEmail {
+		return v.Len() == 2 && name.Kind() == value.KindText && email.Kind() == value.KindText
+	}
+	return v.Len() == 1 && name.Kind() == value.KindText
 }
 
 // clip bounds what a message repeats of foreign input.

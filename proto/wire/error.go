@@ -61,7 +61,7 @@ func ReasonOf(err error) Reason {
 // *Error nor a context's reaches the caller as ReasonHubInternal without its
 // text: whoever made it logs it.
 func toStatus(err error) error {
-	if err == nil || errors.Is(err, io.EOF) {
+	if err == nil {
 		return nil
 	}
 	e, ok := errors.AsType[*Error](err)
@@ -87,6 +87,15 @@ func toStatus(err error) error {
 		return s.Err()
 	}
 	return detailed.Err()
+}
+
+// toStreamStatus is toStatus where io.EOF itself, the end of the caller's side,
+// is a good end too. An error that wraps io.EOF is an error.
+func toStreamStatus(err error) error {
+	if err == io.EOF { //nolint:errorlint // see above
+		return nil
+	}
+	return toStatus(err)
 }
 
 // fromStatus reads what a call of the generated client returned.

@@ -35,8 +35,8 @@ func decodeOp(pact crdt.Pact, m *syncv1.Op) (crdt.Op, error) {
 		return o, Errorf(ReasonOpMalformed, "record id of %d bytes, want %d", len(m.GetRecord()), len(o.Key.Record))
 	case len(m.GetField()) == 0 || len(m.GetField()) > crdt.FieldBytesMax:
 		return o, Errorf(ReasonOpMalformed, "field of %d bytes, want 1 to %d", len(m.GetField()), crdt.FieldBytesMax)
-	case len(m.GetValue()) > valueBytesMax(crdt.Field(m.GetField())):
-		return o, Errorf(ReasonOpOversize, "value of %d bytes, limit %d", len(m.GetValue()), valueBytesMax(crdt.Field(m.GetField())))
+	case len(m.GetValue()) > crdt.Field(m.GetField()).ValueBytesMax():
+		return o, Errorf(ReasonOpOversize, "value of %d bytes, limit %d", len(m.GetValue()), crdt.Field(m.GetField()).ValueBytesMax())
 	case m.GetEvidence() < 0 || m.GetEvidence() > syncv1.EvidenceClass_EVIDENCE_CLASS_POLL:
 		return o, Errorf(ReasonOpMalformed, "unknown evidence class %d", m.GetEvidence())
 	}
@@ -59,14 +59,6 @@ func decodeOp(pact crdt.Pact, m *syncv1.Op) (crdt.Op, error) {
 	}
 	o.Base.Birth = decodePosition(m.GetBase().GetBirth())
 	return o, nil
-}
-
-// valueBytesMax is wider for conflict records, which hold a whole op.
-func valueBytesMax(f crdt.Field) int {
-	if f.IsLost() {
-		return crdt.LostBytesMax
-	}
-	return crdt.ValueBytesMax
 }
 
 func encodeAuthor(a crdt.Author) *syncv1.Author {

@@ -64,8 +64,8 @@ func checkBatch(ops []crdt.Op) error {
 	}
 	size := 0
 	for i := range ops {
-		if n := len(ops[i].Value); n > valueBytesMax(ops[i].Key.Field) {
-			return Errorf(ReasonOpOversize, "op %d: value of %d bytes, limit %d", i, n, valueBytesMax(ops[i].Key.Field))
+		if n, limit := len(ops[i].Value), ops[i].Key.Field.ValueBytesMax(); n > limit {
+			return Errorf(ReasonOpOversize, "op %d: value of %d bytes, limit %d", i, n, limit)
 		}
 		size += OpBytes(&ops[i])
 	}

@@ -67,7 +67,7 @@ func (a *adapter) Greet(ctx context.Context, m *syncv1.GreetRequest) (*syncv1.Gr
 
 func (a *adapter) Publish(stream syncv1.SyncService_PublishServer) error {
 	s := &publishStream{stream: stream, slots: make(chan struct{}, InFlightMax)}
-	return toStatus(a.server.Publish(stream.Context(), s))
+	return toStreamStatus(a.server.Publish(stream.Context(), s))
 }
 
 type publishStream struct {
@@ -107,7 +107,7 @@ func (s *publishStream) Send(r BatchResult) error {
 func (a *adapter) Subscribe(stream syncv1.SyncService_SubscribeServer) error {
 	first, err := stream.Recv()
 	if err != nil {
-		return toStatus(fromStatus(err))
+		return toStreamStatus(fromStatus(err))
 	}
 	pact, err := decodePact(first.GetPact())
 	if err != nil {
@@ -126,7 +126,7 @@ func (a *adapter) Subscribe(stream syncv1.SyncService_SubscribeServer) error {
 	if cause := context.Cause(ctx); err != nil && cause != nil {
 		err = cause
 	}
-	return toStatus(err)
+	return toStreamStatus(err)
 }
 
 type feedStream struct {

@@ -373,6 +373,15 @@ func TestErrorsCrossTheWire(t *testing.T) {
 	if wire.ReasonOf(err) != wire.ReasonHubInternal || strings.Contains(err.Error(), "secret") {
 		t.Errorf("an error without reason: %v", err)
 	}
+	for _, fail = range []error{io.EOF, fmt.Errorf("stored row: %w", io.ErrUnexpectedEOF), wire.Errorf(wire.ReasonHubBusy, "snapshot: %w", io.EOF)} {
+		want := wire.ReasonOf(fail)
+		if want == "" {
+			want = wire.ReasonHubInternal
+		}
+		if _, err := c.Greet(ctx, wire.Hello{}); wire.ReasonOf(err) != want {
+			t.Errorf("%v came as %v", fail, err)
+		}
+	}
 	fail = context.DeadlineExceeded
 	if _, err := c.Greet(ctx, wire.Hello{}); !errors.Is(err, context.DeadlineExceeded) {
 		t.Errorf("a deadline: %v", err)

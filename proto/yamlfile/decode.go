@@ -171,26 +171,21 @@ func (n Node) scalar(v reflect.Value) {
 		n.Fail("yaml.range", "", "the number is out of range")
 		return
 	}
-	fits := false
 	switch v.Kind() {
 	case reflect.String:
-		var s string
-		if s, fits = got.(string); fits {
+		if s, fits := got.(string); fits {
 			v.SetString(s)
+		} else {
+			n.Fail("yaml.type", "quote it", "is %s, want text", n.describe())
 		}
 	case reflect.Bool:
-		var b bool
-		if b, fits = got.(bool); fits {
+		if b, fits := got.(bool); fits {
 			v.SetBool(b)
+		} else {
+			n.Fail("yaml.type", "true or false", "is %s, want a boolean", n.describe())
 		}
 	default:
 		n.number(v, got)
-		return
-	}
-	if !fits && v.Kind() == reflect.String {
-		n.Fail("yaml.type", "quote it", "is %s, want text", n.describe())
-	} else if !fits {
-		n.Fail("yaml.type", "true or false", "is %s, want a boolean", n.describe())
 	}
 }
 

@@ -157,8 +157,10 @@ func (d *Document) fail(code, path, suggestion, format string, args ...any) {
 // run later, perhaps concurrently.
 func (d *Document) Finding(code, path, suggestion, format string, args ...any) Finding {
 	at := d.At(path)
-	return Finding{Code: code, File: d.File, Line: at.Line, Column: at.Column,
-		Path: path, Message: fmt.Sprintf(format, args...), Suggestion: suggestion}
+	return Finding{
+		Code: code, File: d.File, Line: at.Line, Column: at.Column,
+		Path: path, Message: fmt.Sprintf(format, args...), Suggestion: suggestion,
+	}
 }
 
 // Join appends one key to a path, escaped as in a JSON pointer.
