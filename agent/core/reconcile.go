@@ -16,6 +16,13 @@ func (s *step) reconcile(v *view) error {
 	if err != nil {
 		return err
 	}
+	if life.IsZero() { // half born by a copy of this store whose outbox was lost
+		_, _, err := s.say(draft{
+			key: v.key(crdt.FieldLife), value: crdt.Life{}.Value(), system: v.system, ahead: v.ahead,
+			when: moment{at: v.rec.Created, class: crdt.EvidenceHistory},
+		})
+		return errors.Join(err, s.look(v.system, keyItem(v.rec.Key)))
+	}
 	if l, err := crdt.DecodeLife(life.Op.Value); err == nil && l.Deleted {
 		if v.pact.CheckEntry(&life.Op) != "" {
 			return nil
