@@ -95,7 +95,7 @@ func (l *Loop) list(ctx context.Context) (more bool, err error) {
 		return false, asConnectorError(l.config.System, err)
 	}
 	return page.More, l.config.Engine.Step(func(now int64) core.Event {
-		return core.Listed{NowMillis: now, System: l.config.System, Refs: page.Refs, Next: page.Next}
+		return core.Listed{NowMillis: now, System: l.config.System, Refs: page.Refs, Next: page.Next, More: page.More}
 	})
 }
 

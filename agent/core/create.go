@@ -68,28 +68,28 @@ func (s *step) bring(system string, id crdt.RecordID, attempts uint64, absent bo
 	} else if ok {
 		return nil // the system refused to create it: a person acts, then Released
 	}
-	writes := maps.Clone(v.sys.Binding.OnCreate())
-	if writes == nil {
-		writes = tuple{}
-	}
-	for _, f := range sortedFields(in.Fields) {
-		maps.Copy(writes, in.Fields[f].Writes)
-	}
 	s.attempts = attempts
 	if lost, err := s.mayExist(&life); err != nil {
 		return err
 	} else if lost && !absent {
 		in.Forgotten = true
-		if err := s.intend(system, in); err != nil {
-			return err
-		}
-		return errors.Join(s.doubt(system, in), s.look(system, recordItem(id)))
+		return errors.Join(s.intend(system, in), s.doubt(system, in), s.look(system, recordItem(id)))
+	}
+	return s.create(v, in)
+}
+
+// create opens the write of a planned create.
+func (s *step) create(v *view, in *intent) error {
+	writes := tuple{}
+	maps.Copy(writes, v.sys.Binding.OnCreate())
+	for _, f := range sortedFields(in.Fields) {
+		maps.Copy(writes, in.Fields[f].Writes)
 	}
 	w := connectors.Write{Kind: connectors.WriteCreate, Fields: writes}
 	if v.sys.Capabilities.Correlation {
-		w.Correlation = id.String()
+		w.Correlation = in.Record.String()
 	}
-	return s.open(system, in, w)
+	return s.open(v.system, in, w)
 }
 
 // mayExist reports whether a record may have been created already in a time that

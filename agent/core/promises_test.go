@@ -1,0 +1,196 @@
+package core_test
+
+import (
+	"slices"
+	"strings"
+	"testing"
+	"time"
+
+	"github.com/entente-sync/entente/agent/core"
+	"github.com/entente-sync/entente/connectors"
+	"github.com/entente-sync/entente/connectors/memory"
+	"github.com/entente-sync/entente/crdt"
+)
+
+func TestUnmappedValueHoldsOneField(t *testing.T) {
+	w, acme, globex, a, b := calm(t, nil)
+	acme.edit(a, "status", "escalated", "title", "second")
+	w.rest()
+	globex.shows(b, "title", "second") // the rest flows
+	globex.shows(b, "status", "new")
+	if h := acme.holds()["status"]; h.Code != "value.unmapped" || !h.Outgoing || len(acme.holds()) != 1 {
+		t.Fatalf("holds %+v", acme.holds())
+	}
+	globex.edit(b, "status", "done")
+	w.rest()
+	acme.shows(a, "status", "escalated") // a held edit is not overwritten
+	acme.edit(a, "status", "open")
+	w.rest()
+	globex.shows(b, "status", "open")
+	if len(acme.holds()) > 0 {
+		t.Errorf("holds %+v", acme.holds())
+	}
+}
+
+func TestOversizeValueHoldsOneField(t *testing.T) {
+	w, acme, globex, a, b := calm(t, nil)
+	acme.edit(a, "description", strings.Repeat("x", crdt.ValueBytesMax+1), "title", "second")
+	w.rest()
+	globex.shows(b, "title", "second")
+	globex.shows(b, "description", "smokes")
+	if h := acme.holds()["description"]; !h.Outgoing {
+		t.Errorf("holds %+v", acme.holds())
+	}
+	acme.edit(a, "description", "short again")
+	w.rest()
+	globex.shows(b, "description", "short again")
+	if len(acme.holds()) > 0 {
+		t.Errorf("holds %+v", acme.holds())
+	}
+}
+
+func TestFieldsAreTriedOneByOneWhenNoneIsNamed(t *testing.T) {
+	w, acme, globex, a, b := calm(t, nil)
+	acme.edit(a, "title", "second", "description", "burns", "status", "open")
+	acme.observe(a)
+	for acme.publish() {
+	}
+	refuse := func() { // whatever names several fields is refused without a name
+		for i, ev := range globex.answers {
+			if e, ok := ev.(core.Written); ok && e.Fault != nil && e.Fault.Class == connectors.ClassInvalid {
+				e.Fault.Field = ""
+				globex.answers[i] = e
+			}
+		}
+	}
+	globex.sys.SetFaults(memory.Fault{Kind: memory.Refuse, Field: "title"})
+	for range 40 {
+		globex.feed()
+		refuse()
+		globex.work()
+		w.now += 100
+	}
+	refuse()
+	w.rest()
+	globex.shows(b, "description", "burns")
+	globex.shows(b, "status", "open")
+	globex.shows(b, "title", "printer")
+	if h := globex.holds()["title"]; h.Code != "system.invalid" || len(globex.holds()) != 1 {
+		t.Errorf("holds %+v", globex.holds())
+	}
+}
+
+func TestRefusedFieldIsParkedAndTheRestWritten(t *testing.T) {
+	w, acme, globex, a, b := calm(t, nil)
+	globex.sys.SetFaults(memory.Fault{Kind: memory.Refuse, Field: "title"})
+	acme.edit(a, "title", "second", "description", "burns")
+	w.rest()
+	globex.shows(b, "title", "printer")
+	globex.shows(b, "description", "burns")
+	if h := globex.holds()["title"]; h.Code != "system.invalid" || h.Outgoing {
+		t.Fatalf("holds %+v", globex.holds())
+	}
+	globex.sys.SetFaults()
+	acme.edit(a, "title", "third") // a newer value takes the parked one's place
+	w.rest()
+	globex.shows(b, "title", "third")
+	if len(globex.holds()) > 0 {
+		t.Errorf("holds %+v", globex.holds())
+	}
+}
+
+func TestReleasedHoldIsTriedAgain(t *testing.T) {
+	w, acme, globex, a, b := calm(t, nil)
+	globex.sys.SetFaults(memory.Fault{Kind: memory.Refuse, Field: "title"})
+	acme.edit(a, "title", "second")
+	w.rest()
+	h := globex.holds()["title"]
+	globex.sys.SetFaults()
+	globex.step(core.Released{NowMillis: w.now, System: h.System, Record: h.Record, Field: h.Field})
+	w.rest()
+	globex.shows(b, "title", "second")
+}
+
+func TestOneBirthAfterALostAnswer(t *testing.T) {
+	w, acme, globex, _, _ := calm(t, nil)
+	globex.sys.SetFaults(memory.Fault{Kind: memory.FailAfter, Calls: []memory.Call{memory.CallCreate}, Times: 1})
+	acme.sys.Create("jane", fields("title", "second ticket"), time.Time{})
+	w.rest()
+	if n := len(globex.sys.Keys()); n != 2 {
+		t.Errorf("globex has %d tickets", n)
+	}
+	globex.wrote(connectors.WriteCreate, 1)
+}
+
+func TestOneCommentAfterALostAnswer(t *testing.T) {
+	w, acme, globex, a, b := calm(t, nil)
+	globex.sys.SetFaults(memory.Fault{Kind: memory.FailAfter, Calls: []memory.Call{memory.CallComment}, Times: 1})
+	_, err := acme.sys.AddComment("jane", a, "still smokes", false, time.Time{})
+	w.must(err)
+	_, err = acme.sys.AddComment("jane", a, "not for you", true, time.Time{})
+	w.must(err)
+	w.rest()
+	rec, _ := globex.sys.Get(b)
+	if len(rec.Comments) != 1 || !strings.Contains(rec.Comments[0].Body, "still smokes") {
+		t.Errorf("comments %+v", rec.Comments)
+	}
+	globex.wrote(connectors.WriteComment, 1)
+}
+
+func TestAbsenceIsNotDeletion(t *testing.T) {
+	w, acme, globex, a, b := calm(t, nil)
+	acme.sys.SetFaults(memory.Fault{Kind: memory.Hidden, Key: a})
+	acme.observe(a)
+	if h := acme.holds()[""]; h.Code != "record.not_found" {
+		t.Fatalf("holds %+v", acme.holds())
+	}
+	acme.sys.SetFaults()
+	w.now += 10 * 60_000
+	globex.edit(b, "title", "second")
+	w.rest()
+	acme.shows(a, "title", "second")
+	if len(acme.holds()) > 0 {
+		t.Errorf("holds %+v", acme.holds())
+	}
+}
+
+func TestBrakeStopsCreates(t *testing.T) {
+	w, acme, globex, _, _ := calm(t, nil)
+	globex.cfg.CreatesMax = 3
+	for i := range 6 {
+		acme.sys.Create("jane", fields("title", strings.Repeat("x", i+1)), time.Time{})
+	}
+	for range 20 { // it does not come to rest: six wait for the hour
+		for _, s := range w.sites {
+			s.list()
+			for s.feed() || s.publish() || s.work() {
+			}
+			w.now += 2000
+			s.step(core.Woken{NowMillis: w.now})
+		}
+	}
+	if n := len(globex.sys.Keys()); n != 3 {
+		t.Fatalf("globex has %d tickets", n)
+	}
+	h := globex.holds()[""]
+	if h.Code != "brake.create" {
+		t.Fatalf("holds %+v", globex.holds())
+	}
+	globex.cfg.CreatesMax = 100
+	globex.step(core.Released{NowMillis: w.now, System: "desk", Record: h.Record})
+	w.rest()
+	if n := len(globex.sys.Keys()); n != 7 {
+		t.Errorf("globex has %d tickets after the brake was released", n)
+	}
+}
+
+func TestEqualSeedsGiveEqualTraces(t *testing.T) {
+	run := func() []string {
+		w := newWorld(t, 5, memory.All(), doubtful...)
+		w.chaos(300, true)
+		return w.trace
+	}
+	if a, b := run(), run(); !slices.Equal(a, b) {
+		t.Error("two runs of one seed differ")
+	}
+}
