@@ -14,9 +14,9 @@ import (
 )
 
 // run opens a world of its own and lets it work until the test ends.
-func run(t *testing.T) *World {
+func run(t *testing.T, poll time.Duration) *World {
 	t.Helper()
-	w, err := Open(t.Context(), Config{Dir: filepath.Join(t.TempDir(), "state"), Sockets: sockets(t)})
+	w, err := Open(t.Context(), Config{Dir: filepath.Join(t.TempDir(), "state"), Sockets: sockets(t), Poll: poll})
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -53,7 +53,7 @@ func sockets(t *testing.T) string {
 
 func TestCheck(t *testing.T) {
 	t.Parallel()
-	report := run(t).Check(t.Context())
+	report := run(t, 0).Check(t.Context())
 	if !report.OK {
 		b, _ := json.MarshalIndent(report, "", "  ")
 		t.Fatalf("%s", b)
@@ -86,7 +86,7 @@ func TestCheckFindsAnAgentThatIsDown(t *testing.T) {
 
 func TestMetricsAndHealth(t *testing.T) {
 	t.Parallel()
-	w := run(t)
+	w := run(t, 0)
 	c := &checker{world: w, users: []*user{newUser(w.Sides[0]), newUser(w.Sides[1])}, gone: map[string]pair{}}
 	ctx, cancel := context.WithTimeout(t.Context(), stepMax)
 	defer cancel()
@@ -130,7 +130,7 @@ func TestOpenRefuses(t *testing.T) {
 	if _, err := Open(t.Context(), Config{Dir: full, Sockets: sockets(t)}); !errors.Is(err, ErrNotEmpty) {
 		t.Errorf("a directory with a file: %v", err)
 	}
-	w := run(t)
+	w := run(t, 0)
 	c := &checker{world: w}
 	ctx, cancel := context.WithTimeout(t.Context(), stepMax)
 	defer cancel()
