@@ -22,7 +22,7 @@ func transportCases() []Case {
 		{Name: "throttled", Run: throttled, Needs: isHTTP,
 			Why: "a system that asks for patience and does not get it locks the account"},
 		{Name: "malformed-answer", Run: malformedAnswer, Needs: isHTTP,
-			Why: "a proxy's error page must not read as an empty system"},
+			Why: "what is no listing must not read as an empty system, nor as the absence that lets a create be repeated"},
 	}
 }
 
@@ -120,7 +120,9 @@ func throttled(t T, e *Env) {
 
 func malformedAnswer(t T, e *Env) {
 	key := e.create(t, "malformed", "", nil)
-	for name, body := range map[string]string{"a page": "<html>Please log in</html>", "half an answer": `{"tickets":[{"key":`} {
+	for name, body := range map[string]string{
+		"a page": "<html>Please log in</html>", "half an answer": `{"tickets":[{"key":`, "an answer without content": `{}`,
+	} {
 		c, _ := e.behind(t, func(r *http.Request, next http.RoundTripper) (*http.Response, error) {
 			if isRead(r) {
 				return answer(r, http.StatusOK, nil, body), nil
@@ -131,6 +133,10 @@ func malformedAnswer(t T, e *Env) {
 		wantClass(t, e, err, connectors.ClassMalformed, "Changes answered with "+name)
 		_, err = c.Read(e.context(t), key)
 		wantClass(t, e, err, connectors.ClassMalformed, "Read answered with "+name)
+		if finder, ok := c.(connectors.Finder); ok && e.Caps.Correlation {
+			_, err = finder.Find(e.context(t), e.correlation())
+			wantClass(t, e, err, connectors.ClassMalformed, "Find answered with "+name)
+		}
 	}
 	c, _ := e.behind(t, func(r *http.Request, next http.RoundTripper) (*http.Response, error) {
 		resp, err := next.RoundTrip(r)
