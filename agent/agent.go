@@ -59,12 +59,16 @@ func Open(c Config) (*Agent, error) {
 	for i, p := range c.Pacts {
 		pacts[i] = p.Name
 	}
-	a.uplink = uplink.New(uplink.Config{Addresses: c.Hub, Dial: c.Dial, Software: c.Software, Pacts: pacts,
-		Engine: a.engine, Memory: a.memory, Documents: a.checkDocument, Now: c.Now, Log: c.Log})
+	a.uplink = uplink.New(uplink.Config{
+		Addresses: c.Hub, Dial: c.Dial, Software: c.Software, Pacts: pacts,
+		Engine: a.engine, Memory: a.memory, Documents: a.checkDocument, Now: c.Now, Log: c.Log,
+	})
 	for _, s := range c.Systems {
 		a.systems[s.Name] = &system{
-			capture: capture.New(capture.Config{System: s.Name, Connector: s.Connector, Poll: s.Poll,
-				Engine: a.engine, Cursors: a.memory, Now: c.Now, Log: c.Log}),
+			capture: capture.New(capture.Config{
+				System: s.Name, Connector: s.Connector, Poll: s.Poll,
+				Engine: a.engine, Cursors: a.memory, Now: c.Now, Log: c.Log,
+			}),
 			apply: apply.New(apply.Config{System: s.Name, Connector: s.Connector, Engine: a.engine}),
 		}
 	}

@@ -104,15 +104,19 @@ func (c *Config) setDefaults() {
 
 // core returns what the pure part needs to know.
 func (c *Config) core() *core.Config {
-	out := &core.Config{Site: c.Site, Agent: c.Name,
+	out := &core.Config{
+		Site: c.Site, Agent: c.Name,
 		Systems: make(map[string]core.System, len(c.Systems)),
-		Pacts:   make(map[crdt.Pact]*pact.Pact, len(c.Pacts))}
+		Pacts:   make(map[crdt.Pact]*pact.Pact, len(c.Pacts)),
+	}
 	for _, p := range c.Pacts {
 		out.Pacts[p.Name] = p
 	}
 	for _, s := range c.Systems {
-		out.Systems[s.Name] = core.System{Capabilities: s.Capabilities,
-			Binding: bound{s.Binding}, OnMeet: core.MeetPolicy(s.Binding.OnMeet(c.Site))}
+		out.Systems[s.Name] = core.System{
+			Capabilities: s.Capabilities,
+			Binding:      bound{s.Binding}, OnMeet: core.MeetPolicy(s.Binding.OnMeet(c.Site)),
+		}
 	}
 	return out
 }

@@ -8,7 +8,6 @@ import (
 	"github.com/entente-sync/entente/agent/core"
 	"github.com/entente-sync/entente/agent/outbox"
 	"github.com/entente-sync/entente/agent/store"
-	"github.com/entente-sync/entente/crdt"
 )
 
 // metrics of one agent. Labels come from its own configuration and from
@@ -27,8 +26,10 @@ func newMetrics(a *Agent, r prometheus.Registerer) (*metrics, error) {
 	}
 	m := &metrics{
 		agent: a,
-		notices: prometheus.NewCounterVec(prometheus.CounterOpts{Name: "entente_agent_events_total",
-			Help: "What the agent decided, by kind: edits captured, records born or created, writes settled or in doubt, holds."},
+		notices: prometheus.NewCounterVec(prometheus.CounterOpts{
+			Name: "entente_agent_events_total",
+			Help: "What the agent decided, by kind: edits captured, records born or created, writes settled or in doubt, holds.",
+		},
 			[]string{"system", "kind"}),
 		outbox:    desc("outbox_ops", "Ops that the hub's feed does not cover yet.", "pact"),
 		feedLag:   desc("feed_behind_offsets", "How far the agent's cursor is behind the feed's head, as last heard.", "pact"),
@@ -57,8 +58,10 @@ func (m *metrics) notice(n core.Notice) {
 
 // Describe implements prometheus.Collector.
 func (m *metrics) Describe(out chan<- *prometheus.Desc) {
-	for _, d := range []*prometheus.Desc{m.outbox, m.feedLag, m.linked, m.reads, m.intents, m.doubt,
-		m.listed, m.holds, m.connected, m.heard, m.steps} {
+	for _, d := range []*prometheus.Desc{
+		m.outbox, m.feedLag, m.linked, m.reads, m.intents, m.doubt,
+		m.listed, m.holds, m.connected, m.heard, m.steps,
+	} {
 		out <- d
 	}
 }
@@ -92,7 +95,7 @@ func (m *metrics) Collect(out chan<- prometheus.Metric) {
 
 func (m *metrics) collectStore(tx store.Tx, gauge func(*prometheus.Desc, float64, ...string)) error {
 	for _, p := range m.agent.config.Pacts {
-		state, err := outbox.GetState(tx, crdt.Pact(p.Name))
+		state, err := outbox.GetState(tx, p.Name)
 		if err != nil {
 			return err
 		}

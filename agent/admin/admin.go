@@ -57,17 +57,18 @@ func Serve(ctx context.Context, path string, agent Agent) error {
 		return fmt.Errorf("admin socket: %w", err)
 	}
 	server := &http.Server{Handler: Handler(agent), ReadTimeout: 10 * time.Second, WriteTimeout: 30 * time.Second}
-	stopped := make(chan error, 1)
+	stopped := make(chan struct{})
 	stop := context.AfterFunc(ctx, func() {
+		defer close(stopped)
 		grace, cancel := context.WithTimeout(context.WithoutCancel(ctx), 5*time.Second)
 		defer cancel()
-		stopped <- server.Shutdown(grace)
+		_ = server.Shutdown(grace) // calls that are cut off after the grace change nothing
 	})
 	err = server.Serve(listener)
 	if stop() { // ctx still lives: the listener broke
 		return fmt.Errorf("admin socket: %w", err)
 	}
-	<-stopped // calls that are cut off after the grace change nothing
+	<-stopped
 	return nil
 }
 

@@ -59,16 +59,20 @@ func (l *Loop) Write(ctx context.Context, w core.Write) error {
 	}
 	ahead := capture.Ahead(l.config.Connector)
 	return l.config.Engine.Step(func(now int64) core.Event {
-		return core.Written{NowMillis: now, System: w.System, Intent: w.Intent,
-			Receipt: receipt, Fault: fault, Record: back, ClockAhead: ahead}
+		return core.Written{
+			NowMillis: now, System: w.System, Intent: w.Intent,
+			Receipt: receipt, Fault: fault, Record: back, ClockAhead: ahead,
+		}
 	})
 }
 
 // Find performs one look-up of a correlation key and answers it.
 func (l *Loop) Find(ctx context.Context, f core.Find) error {
 	var keys []connectors.Key
-	err := error(&connectors.Error{Class: connectors.ClassInvalid, System: f.System, Op: "find",
-		Err: errors.New("the connector cannot look up correlation keys")})
+	err := error(&connectors.Error{
+		Class: connectors.ClassInvalid, System: f.System, Op: "find",
+		Err: errors.New("the connector cannot look up correlation keys"),
+	})
 	if finder, ok := l.config.Connector.(connectors.Finder); ok {
 		keys, err = finder.Find(ctx, f.Correlation)
 	}

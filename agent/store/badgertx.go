@@ -1,6 +1,7 @@
 package store
 
 import (
+	"bytes"
 	"encoding/binary"
 	"errors"
 	"fmt"
@@ -80,7 +81,7 @@ func (t badgerTx) collect(prefix, from []byte, rowsMax int) ([]row, error) {
 	opts.PrefetchSize = min(rowsMax, 32)
 	it := t.txn.NewIterator(opts)
 	defer it.Close()
-	if from == nil {
+	if bytes.Compare(from, prefix) < 0 {
 		from = prefix
 	}
 	var rows []row

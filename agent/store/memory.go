@@ -120,14 +120,12 @@ func (tx *memoryTx) Scan(prefix, from []byte, fn func(key, value []byte) error) 
 			return nil
 		}
 		key := tx.s.keys[i]
-		switch err := fn([]byte(key), bytes.Clone(tx.s.m[key])); err {
-		case nil:
-			next = key + "\x00"
-		case ErrStop:
+		if err := fn([]byte(key), bytes.Clone(tx.s.m[key])); errors.Is(err, ErrStop) {
 			return nil
-		default:
+		} else if err != nil {
 			return err
 		}
+		next = key + "\x00"
 	}
 }
 

@@ -44,9 +44,11 @@ func (l *Loop) publish(ctx context.Context, client *wire.Client, epoch crdt.Epoc
 	if err != nil {
 		return fmt.Errorf("publish: %w", err)
 	}
-	p := &publisher{loop: l, epoch: epoch, pacts: pacts, stream: stream,
+	p := &publisher{
+		loop: l, epoch: epoch, pacts: pacts, stream: stream,
 		flight: make(chan sent, wire.InFlightMax-1),
-		next:   map[crdt.Pact]uint64{}, generation: map[crdt.Pact]uint64{}}
+		next:   map[crdt.Pact]uint64{}, generation: map[crdt.Pact]uint64{},
+	}
 	group, gctx := errgroup.WithContext(ctx)
 	group.Go(func() error { return p.send(gctx) })
 	group.Go(func() error {
@@ -163,8 +165,10 @@ func (p *publisher) settle(ctx context.Context, s sent, result *wire.BatchResult
 		if again && stale {
 			continue
 		}
-		acked.Results = append(acked.Results, core.OpResult{Op: s.ops[i], Outcome: core.Outcome(r.Outcome),
-			Reason: string(r.Reason), Offset: r.Offset})
+		acked.Results = append(acked.Results, core.OpResult{
+			Op: s.ops[i], Outcome: core.Outcome(r.Outcome),
+			Reason: string(r.Reason), Offset: r.Offset,
+		})
 	}
 	if len(acked.Results) == 0 {
 		return nil

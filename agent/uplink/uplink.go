@@ -223,14 +223,18 @@ func (l *Loop) greet(ctx context.Context, client *wire.Client, address string) (
 	}
 	ctx, cancel := context.WithTimeout(ctx, 10*time.Second)
 	defer cancel()
-	w, err := client.Greet(ctx, wire.Hello{Protocol: wire.Protocol, Software: l.config.Software,
-		Incarnation: incarnation, Pacts: l.config.Pacts})
+	w, err := client.Greet(ctx, wire.Hello{
+		Protocol: wire.Protocol, Software: l.config.Software,
+		Incarnation: incarnation, Pacts: l.config.Pacts,
+	})
 	if err != nil {
 		return w, fmt.Errorf("greet %s: %w", address, err)
 	}
 	l.heard()
-	status := Status{Connected: true, Address: address, Hub: w.Hub, Epoch: w.Epoch,
-		Pacts: make(map[crdt.Pact]PactStatus, len(w.Pacts))}
+	status := Status{
+		Connected: true, Address: address, Hub: w.Hub, Epoch: w.Epoch,
+		Pacts: make(map[crdt.Pact]PactStatus, len(w.Pacts)),
+	}
 	for i := range w.Pacts {
 		p := &w.Pacts[i]
 		if p.Refused == "" {
@@ -257,8 +261,10 @@ func greeted(w *wire.Welcome, p *wire.PactState) func(int64) core.Event {
 		authors[i] = core.AuthorState{Author: a.Author, Seen: a.Seen, Applied: a.Applied}
 	}
 	return func(now int64) core.Event {
-		return core.Greeted{NowMillis: now, HubMillis: w.TimeMillis, Pact: p.Pact,
-			Epoch: w.Epoch, Head: p.Head, Lineage: p.Lineage, Authors: authors}
+		return core.Greeted{
+			NowMillis: now, HubMillis: w.TimeMillis, Pact: p.Pact,
+			Epoch: w.Epoch, Head: p.Head, Lineage: p.Lineage, Authors: authors,
+		}
 	}
 }
 
