@@ -45,7 +45,7 @@ func newHubRun() *cobra.Command {
 			if err != nil {
 				return err
 			}
-			log.Info("hub node runs", "agents", loaded.Agents, "nodes", loaded.Nodes)
+			log.Info("hub node runs", "agents", loaded.Config.Agents.Addr().String(), "nodes", loaded.Nodes)
 			return serveBeside(c.Context(), loaded.Metrics, h.Handler(), func(ctx context.Context) error {
 				return runHub(ctx, h, failed)
 			})
