@@ -47,7 +47,9 @@ func TestClassOf(t *testing.T) {
 		err  error
 		want connectors.Class
 	}{
-		{nil, ""}, {e, connectors.ClassConflict}, {fmt.Errorf("outer: %w", e), connectors.ClassConflict},
+		{nil, ""},
+		{e, connectors.ClassConflict},
+		{fmt.Errorf("outer: %w", e), connectors.ClassConflict},
 		{errors.New("from elsewhere"), connectors.ClassUnknown},
 	} {
 		if got := connectors.ClassOf(c.err); got != c.want {

@@ -8,16 +8,26 @@ import (
 
 func commentCases() []Case {
 	return []Case{
-		{Name: "comment-append", Run: commentAppend, Needs: hasComments,
-			Why: "each comment must cross exactly once"},
-		{Name: "comment-authors", Run: commentAuthors, Needs: func(c connectors.Capabilities, e *Env) bool { return c.Comments && e.Scope.Users.Comment != nil },
-			Why: "own comments must not come back as new ones"},
-		{Name: "comment-visibility", Run: commentVisibility, Needs: func(c connectors.Capabilities, _ *Env) bool { return c.InternalComments },
-			Why: "an internal note that reaches the partner cannot be taken back"},
-		{Name: "comment-no-visibility", Run: commentNoVisibility, Needs: func(c connectors.Capabilities, _ *Env) bool { return c.Comments && !c.InternalComments },
-			Why: "an internal note in a system without visibility would be public"},
-		{Name: "undeclared-comments", Run: undeclaredComments, Needs: func(c connectors.Capabilities, _ *Env) bool { return !c.Comments },
-			Why: "an undeclared ability is one that the agent does not use"},
+		{
+			Name: "comment-append", Run: commentAppend, Needs: hasComments,
+			Why: "each comment must cross exactly once",
+		},
+		{
+			Name: "comment-authors", Run: commentAuthors, Needs: func(c connectors.Capabilities, e *Env) bool { return c.Comments && e.Scope.Users.Comment != nil },
+			Why: "own comments must not come back as new ones",
+		},
+		{
+			Name: "comment-visibility", Run: commentVisibility, Needs: func(c connectors.Capabilities, _ *Env) bool { return c.InternalComments },
+			Why: "an internal note that reaches the partner cannot be taken back",
+		},
+		{
+			Name: "comment-no-visibility", Run: commentNoVisibility, Needs: func(c connectors.Capabilities, _ *Env) bool { return c.Comments && !c.InternalComments },
+			Why: "an internal note in a system without visibility would be public",
+		},
+		{
+			Name: "undeclared-comments", Run: undeclaredComments, Needs: func(c connectors.Capabilities, _ *Env) bool { return !c.Comments },
+			Why: "an undeclared ability is one that the agent does not use",
+		},
 	}
 }
 
@@ -25,8 +35,10 @@ func hasComments(c connectors.Capabilities, _ *Env) bool { return c.Comments }
 
 func (e *Env) comment(t T, key connectors.Key, body string, internal bool) connectors.Receipt {
 	t.Helper()
-	receipt, err := e.C.Write(e.context(t), connectors.Write{Kind: connectors.WriteComment, Key: key,
-		Comment: connectors.CommentDraft{Body: body, Internal: internal}})
+	receipt, err := e.C.Write(e.context(t), connectors.Write{
+		Kind: connectors.WriteComment, Key: key,
+		Comment: connectors.CommentDraft{Body: body, Internal: internal},
+	})
 	if err != nil {
 		t.Fatalf("comment (internal %t) failed: %v", internal, err)
 	}
@@ -103,8 +115,10 @@ func commentVisibility(t T, e *Env) {
 
 func commentNoVisibility(t T, e *Env) {
 	key := e.create(t, "visibility", "", nil)
-	_, err := e.C.Write(e.context(t), connectors.Write{Kind: connectors.WriteComment, Key: key,
-		Comment: connectors.CommentDraft{Body: canary, Internal: true}})
+	_, err := e.C.Write(e.context(t), connectors.Write{
+		Kind: connectors.WriteComment, Key: key,
+		Comment: connectors.CommentDraft{Body: canary, Internal: true},
+	})
 	wantClass(t, e, err, connectors.ClassInvalid, "internal comment where there are none")
 	for _, c := range e.read(t, key).Comments {
 		if c.Internal {
@@ -115,8 +129,10 @@ func commentNoVisibility(t T, e *Env) {
 
 func undeclaredComments(t T, e *Env) {
 	key := e.create(t, "comments", "", nil)
-	_, err := e.C.Write(e.context(t), connectors.Write{Kind: connectors.WriteComment, Key: key,
-		Comment: connectors.CommentDraft{Body: "a comment"}})
+	_, err := e.C.Write(e.context(t), connectors.Write{
+		Kind: connectors.WriteComment, Key: key,
+		Comment: connectors.CommentDraft{Body: "a comment"},
+	})
 	if err == nil || len(e.read(t, key).Comments) > 0 {
 		t.Error("a comment can be written or read: declare Capabilities.Comments, or the agent will not rely on it")
 	}

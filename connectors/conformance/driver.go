@@ -67,8 +67,10 @@ func WithConnector(c connectors.Connector) Users {
 			return err
 		},
 		Comment: func(ctx context.Context, key connectors.Key, body string, internal bool) error {
-			_, err := do(ctx, connectors.Write{Kind: connectors.WriteComment, Key: key,
-				Comment: connectors.CommentDraft{Body: body, Internal: internal}})
+			_, err := do(ctx, connectors.Write{
+				Kind: connectors.WriteComment, Key: key,
+				Comment: connectors.CommentDraft{Body: body, Internal: internal},
+			})
 			return err
 		},
 		Delete: func(ctx context.Context, key connectors.Key) error {

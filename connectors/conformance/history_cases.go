@@ -9,12 +9,18 @@ import (
 
 func historyCases() []Case {
 	return []Case{
-		{Name: "history-complete", Run: historyComplete, Needs: hasHistory,
-			Why: "edit times come from history, and so does the proof of what a write replaced"},
-		{Name: "history-actors", Run: historyActors, Needs: func(c connectors.Capabilities, e *Env) bool { return hasHistory(c, e) && hasEdit(c, e) },
-			Why: "own writes are told apart from edits by their actor"},
-		{Name: "undeclared-history", Run: undeclaredHistory, Needs: func(c connectors.Capabilities, _ *Env) bool { return !c.History },
-			Why: "an undeclared ability is one that the agent does not use"},
+		{
+			Name: "history-complete", Run: historyComplete, Needs: hasHistory,
+			Why: "edit times come from history, and so does the proof of what a write replaced",
+		},
+		{
+			Name: "history-actors", Run: historyActors, Needs: func(c connectors.Capabilities, e *Env) bool { return hasHistory(c, e) && hasEdit(c, e) },
+			Why: "own writes are told apart from edits by their actor",
+		},
+		{
+			Name: "undeclared-history", Run: undeclaredHistory, Needs: func(c connectors.Capabilities, _ *Env) bool { return !c.History },
+			Why: "an undeclared ability is one that the agent does not use",
+		},
 	}
 }
 

@@ -8,16 +8,26 @@ import (
 
 func lifeCases() []Case {
 	return []Case{
-		{Name: "delete", Run: deleteRecord, Needs: func(c connectors.Capabilities, _ *Env) bool { return c.Deletes },
-			Why: "a delete that is not seen to have happened is repeated"},
-		{Name: "undeclared-delete", Run: undeclaredDelete, Needs: func(c connectors.Capabilities, _ *Env) bool { return !c.Deletes },
-			Why: "an undeclared ability is one that the agent does not use"},
-		{Name: "delete-evidence", Run: deleteEvidence, Needs: func(c connectors.Capabilities, e *Env) bool { return c.DeleteEvidence && e.Scope.Users.Delete != nil },
-			Why: "a deletion travels only on positive evidence"},
-		{Name: "delete-no-evidence", Run: deleteNoEvidence, Needs: func(c connectors.Capabilities, e *Env) bool { return !c.DeleteEvidence && e.Scope.Users.Delete != nil },
-			Why: "absence is not deletion"},
-		{Name: "clock", Run: clockOffset, Needs: is[connectors.Clocked],
-			Why: "edit times of different systems are compared"},
+		{
+			Name: "delete", Run: deleteRecord, Needs: func(c connectors.Capabilities, _ *Env) bool { return c.Deletes },
+			Why: "a delete that is not seen to have happened is repeated",
+		},
+		{
+			Name: "undeclared-delete", Run: undeclaredDelete, Needs: func(c connectors.Capabilities, _ *Env) bool { return !c.Deletes },
+			Why: "an undeclared ability is one that the agent does not use",
+		},
+		{
+			Name: "delete-evidence", Run: deleteEvidence, Needs: func(c connectors.Capabilities, e *Env) bool { return c.DeleteEvidence && e.Scope.Users.Delete != nil },
+			Why: "a deletion travels only on positive evidence",
+		},
+		{
+			Name: "delete-no-evidence", Run: deleteNoEvidence, Needs: func(c connectors.Capabilities, e *Env) bool { return !c.DeleteEvidence && e.Scope.Users.Delete != nil },
+			Why: "absence is not deletion",
+		},
+		{
+			Name: "clock", Run: clockOffset, Needs: is[connectors.Clocked],
+			Why: "edit times of different systems are compared",
+		},
 	}
 }
 

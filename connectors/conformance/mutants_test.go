@@ -352,8 +352,10 @@ func abilityFlaws() map[string]flaw {
 		"undeclared conditional": {caps: func(c *caps) { c.Conditional = false }, mutate: func(*mutant) {}, want: "undeclared-conditional"},
 		"undeclared receipts":    {caps: func(c *caps) { c.WriteRevision = false }, mutate: func(*mutant) {}, want: "undeclared-write-revision"},
 		"leaks a goroutine":      {mutate: func(*mutant) { go func() { time.Sleep(5 * time.Second) }() }, want: "no-goroutine-leak"},
-		"undeclared revisions": {caps: func(c *caps) { c.Revisions, c.Conditional, c.WriteRevision = false, false, false },
-			mutate: func(*mutant) {}, want: "undeclared-revisions"},
+		"undeclared revisions": {
+			caps:   func(c *caps) { c.Revisions, c.Conditional, c.WriteRevision = false, false, false },
+			mutate: func(*mutant) {}, want: "undeclared-revisions",
+		},
 		"undeclared history":      {caps: func(c *caps) { c.History = false }, mutate: func(*mutant) {}, want: "undeclared-history"},
 		"undeclared correlation":  {caps: func(c *caps) { c.Correlation = false }, mutate: func(*mutant) {}, want: "undeclared-correlation"},
 		"undeclared comments":     {caps: func(c *caps) { c.Comments, c.InternalComments = false, false }, mutate: func(*mutant) {}, want: "undeclared-comments"},

@@ -7,22 +7,38 @@ import (
 
 func readCases() []Case {
 	return []Case{
-		{Name: "changes-without-loss", Run: changesWithoutLoss,
-			Why: "a change that no page shows is lost until the next sweep"},
-		{Name: "changes-under-edits", Run: changesUnderEdits, Needs: hasEdit,
-			Why: "records move in the listing while it is read"},
-		{Name: "resume-any-cursor", Run: resumeAnyCursor,
-			Why: "an agent restarts between any two pages"},
-		{Name: "cursor-refused", Run: cursorRefused,
-			Why: "a damaged cursor must not read as the beginning or the end"},
-		{Name: "unknown-key", Run: unknownKey,
-			Why: "absence must be told apart from an outage"},
-		{Name: "record-whole", Run: recordWhole,
-			Why: "a field that is missing counts as not shown, so it would never be synced"},
-		{Name: "revision-stable", Run: revisionStable, Needs: func(c connectors.Capabilities, _ *Env) bool { return c.Revisions },
-			Why: "an agent skips records whose revision it knows"},
-		{Name: "undeclared-revisions", Run: undeclaredRevisions, Needs: func(c connectors.Capabilities, _ *Env) bool { return !c.Revisions },
-			Why: "an undeclared ability is one that the agent does not use"},
+		{
+			Name: "changes-without-loss", Run: changesWithoutLoss,
+			Why: "a change that no page shows is lost until the next sweep",
+		},
+		{
+			Name: "changes-under-edits", Run: changesUnderEdits, Needs: hasEdit,
+			Why: "records move in the listing while it is read",
+		},
+		{
+			Name: "resume-any-cursor", Run: resumeAnyCursor,
+			Why: "an agent restarts between any two pages",
+		},
+		{
+			Name: "cursor-refused", Run: cursorRefused,
+			Why: "a damaged cursor must not read as the beginning or the end",
+		},
+		{
+			Name: "unknown-key", Run: unknownKey,
+			Why: "absence must be told apart from an outage",
+		},
+		{
+			Name: "record-whole", Run: recordWhole,
+			Why: "a field that is missing counts as not shown, so it would never be synced",
+		},
+		{
+			Name: "revision-stable", Run: revisionStable, Needs: func(c connectors.Capabilities, _ *Env) bool { return c.Revisions },
+			Why: "an agent skips records whose revision it knows",
+		},
+		{
+			Name: "undeclared-revisions", Run: undeclaredRevisions, Needs: func(c connectors.Capabilities, _ *Env) bool { return !c.Revisions },
+			Why: "an undeclared ability is one that the agent does not use",
+		},
 	}
 }
 
@@ -93,8 +109,10 @@ func unknownKey(t T, e *Env) {
 	const key = "999999999"
 	_, err := e.C.Read(e.context(t), key)
 	wantClass(t, e, err, connectors.ClassNotFound, "Read of an unknown key")
-	_, err = e.C.Write(e.context(t), connectors.Write{Kind: connectors.WriteUpdate, Key: key,
-		Fields: map[string]value.Value{e.Driver.Fields.Text: canaryText()}})
+	_, err = e.C.Write(e.context(t), connectors.Write{
+		Kind: connectors.WriteUpdate, Key: key,
+		Fields: map[string]value.Value{e.Driver.Fields.Text: canaryText()},
+	})
 	wantClass(t, e, err, connectors.ClassNotFound, "update of an unknown key")
 }
 

@@ -16,16 +16,26 @@ import (
 
 func specCases() []Case {
 	return []Case{
-		{Name: "spec-valid", Run: specValid,
-			Why: "name and abilities are the base of planning"},
-		{Name: "check", Run: check, Needs: is[connectors.Checker],
-			Why: "an agent that starts with a bad credential must say so before it syncs"},
-		{Name: "discover-stable", Run: discoverStable, Needs: is[connectors.Discoverer],
-			Why: "bindings are checked against the schema; names that move break them"},
-		{Name: "cancellation", Run: cancellation,
-			Why: "a stopping agent waits for its calls"},
-		{Name: "no-goroutine-leak", Run: goroutineLeak,
-			Why: "an agent runs for months"},
+		{
+			Name: "spec-valid", Run: specValid,
+			Why: "name and abilities are the base of planning",
+		},
+		{
+			Name: "check", Run: check, Needs: is[connectors.Checker],
+			Why: "an agent that starts with a bad credential must say so before it syncs",
+		},
+		{
+			Name: "discover-stable", Run: discoverStable, Needs: is[connectors.Discoverer],
+			Why: "bindings are checked against the schema; names that move break them",
+		},
+		{
+			Name: "cancellation", Run: cancellation,
+			Why: "a stopping agent waits for its calls",
+		},
+		{
+			Name: "no-goroutine-leak", Run: goroutineLeak,
+			Why: "an agent runs for months",
+		},
 	}
 }
 

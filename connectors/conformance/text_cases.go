@@ -11,12 +11,18 @@ import (
 
 func textCases() []Case {
 	return []Case{
-		{Name: "text-unicode", Run: textUnicode,
-			Why: "a text that comes back changed looks like an edit"},
-		{Name: "text-large", Run: textLarge, Needs: hasLong,
-			Why: "a cut text would be synced back as the shorter one"},
-		{Name: "text-shapes", Run: textShapes, Needs: hasLong,
-			Why: "what a system does to line ends, space and markup must be declared in Normalises, or be undone by the connector"},
+		{
+			Name: "text-unicode", Run: textUnicode,
+			Why: "a text that comes back changed looks like an edit",
+		},
+		{
+			Name: "text-large", Run: textLarge, Needs: hasLong,
+			Why: "a cut text would be synced back as the shorter one",
+		},
+		{
+			Name: "text-shapes", Run: textShapes, Needs: hasLong,
+			Why: "what a system does to line ends, space and markup must be declared in Normalises, or be undone by the connector",
+		},
 	}
 }
 

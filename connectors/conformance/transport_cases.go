@@ -15,14 +15,22 @@ import (
 
 func transportCases() []Case {
 	return []Case{
-		{Name: "lost-answer", Run: lostAnswer, Needs: isHTTP,
-			Why: "a write that happened and is reported as failed is made twice"},
-		{Name: "unreachable", Run: unreachable, Needs: isHTTP,
-			Why: "an outage must not look like doubt, or every write waits for a look-up"},
-		{Name: "throttled", Run: throttled, Needs: isHTTP,
-			Why: "a system that asks for patience and does not get it locks the account"},
-		{Name: "malformed-answer", Run: malformedAnswer, Needs: isHTTP,
-			Why: "what is no listing must not read as an empty system, nor as the absence that lets a create be repeated"},
+		{
+			Name: "lost-answer", Run: lostAnswer, Needs: isHTTP,
+			Why: "a write that happened and is reported as failed is made twice",
+		},
+		{
+			Name: "unreachable", Run: unreachable, Needs: isHTTP,
+			Why: "an outage must not look like doubt, or every write waits for a look-up",
+		},
+		{
+			Name: "throttled", Run: throttled, Needs: isHTTP,
+			Why: "a system that asks for patience and does not get it locks the account",
+		},
+		{
+			Name: "malformed-answer", Run: malformedAnswer, Needs: isHTTP,
+			Why: "what is no listing must not read as an empty system, nor as the absence that lets a create be repeated",
+		},
 	}
 }
 
@@ -111,7 +119,7 @@ func throttled(t T, e *Env) {
 		return answer(r, http.StatusTooManyRequests, http.Header{"Retry-After": {"30"}}, `{"error":"slow down"}`), nil
 	})
 	_, err := c.Changes(e.context(t), nil, 1)
-	if got := wantClass(t, e, err, connectors.ClassThrottled, "Changes answered with 429").RetryAfter; got < wait-time.Second {
+	if got := refusal(t, e, err, connectors.ClassThrottled, "Changes answered with 429").RetryAfter; got < wait-time.Second {
 		t.Errorf("Error.RetryAfter is %s, the system said %s", got, wait)
 	}
 	_, err = c.Write(e.context(t), connectors.Write{Kind: connectors.WriteCreate, Fields: e.draft("throttled")})
@@ -152,8 +160,10 @@ func malformedAnswer(t T, e *Env) {
 		t.Error("a create whose answer is malformed reports success without a key")
 	}
 	// An update needs nothing from the answer; done or in doubt are both honest.
-	if _, err := c.Write(e.context(t), connectors.Write{Kind: connectors.WriteUpdate, Key: key,
-		Fields: map[string]value.Value{e.Driver.Fields.Text: e.unique("malformed")}}); err != nil {
+	if _, err := c.Write(e.context(t), connectors.Write{
+		Kind: connectors.WriteUpdate, Key: key,
+		Fields: map[string]value.Value{e.Driver.Fields.Text: e.unique("malformed")},
+	}); err != nil {
 		wantClass(t, e, err, connectors.ClassUnknown, "update whose answer is malformed")
 	}
 }

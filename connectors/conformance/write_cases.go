@@ -11,30 +11,54 @@ import (
 
 func writeCases() []Case {
 	return []Case{
-		{Name: "read-own-write", Run: readOwnWrite,
-			Why: "the read-back after a write decides what is an echo"},
-		{Name: "only-named-fields", Run: onlyNamedFields, Needs: hasEnum,
-			Why: "a write of one field must not undo an edit of another"},
-		{Name: "same-write-twice", Run: sameWriteTwice,
-			Why: "after a crash an update may be written again"},
-		{Name: "write-revision", Run: writeRevision, Needs: func(c connectors.Capabilities, _ *Env) bool { return c.WriteRevision },
-			Why: "the receipt is proof of what a read-back shows"},
-		{Name: "undeclared-write-revision", Run: undeclaredWriteRevision, Needs: func(c connectors.Capabilities, _ *Env) bool { return !c.WriteRevision },
-			Why: "an undeclared ability is one that the agent does not use"},
-		{Name: "conditional-conflict", Run: conditionalConflict, Needs: func(c connectors.Capabilities, _ *Env) bool { return c.Conditional },
-			Why: "only the system can see the edit that slips in between read and write"},
-		{Name: "undeclared-conditional", Run: undeclaredConditional, Needs: func(c connectors.Capabilities, _ *Env) bool { return !c.Conditional && c.Revisions },
-			Why: "an undeclared ability is one that the agent does not use"},
-		{Name: "create-is-found", Run: createIsFound, Needs: func(c connectors.Capabilities, _ *Env) bool { return c.Correlation },
-			Why: "after a doubtful create the key is looked up instead of creating a second record"},
-		{Name: "find-is-exact", Run: findIsExact, Needs: func(c connectors.Capabilities, _ *Env) bool { return c.Correlation },
-			Why: "a record that is taken for another one is overwritten"},
-		{Name: "undeclared-correlation", Run: undeclaredCorrelation, Needs: func(c connectors.Capabilities, _ *Env) bool { return !c.Correlation },
-			Why: "an undeclared ability is one that the agent does not use"},
-		{Name: "unknown-option", Run: unknownOption, Needs: hasEnum,
-			Why: "only an error that names the field holds just that field"},
-		{Name: "unknown-field", Run: unknownField,
-			Why: "a write that is silently dropped looks applied"},
+		{
+			Name: "read-own-write", Run: readOwnWrite,
+			Why: "the read-back after a write decides what is an echo",
+		},
+		{
+			Name: "only-named-fields", Run: onlyNamedFields, Needs: hasEnum,
+			Why: "a write of one field must not undo an edit of another",
+		},
+		{
+			Name: "same-write-twice", Run: sameWriteTwice,
+			Why: "after a crash an update may be written again",
+		},
+		{
+			Name: "write-revision", Run: writeRevision, Needs: func(c connectors.Capabilities, _ *Env) bool { return c.WriteRevision },
+			Why: "the receipt is proof of what a read-back shows",
+		},
+		{
+			Name: "undeclared-write-revision", Run: undeclaredWriteRevision, Needs: func(c connectors.Capabilities, _ *Env) bool { return !c.WriteRevision },
+			Why: "an undeclared ability is one that the agent does not use",
+		},
+		{
+			Name: "conditional-conflict", Run: conditionalConflict, Needs: func(c connectors.Capabilities, _ *Env) bool { return c.Conditional },
+			Why: "only the system can see the edit that slips in between read and write",
+		},
+		{
+			Name: "undeclared-conditional", Run: undeclaredConditional, Needs: func(c connectors.Capabilities, _ *Env) bool { return !c.Conditional && c.Revisions },
+			Why: "an undeclared ability is one that the agent does not use",
+		},
+		{
+			Name: "create-is-found", Run: createIsFound, Needs: func(c connectors.Capabilities, _ *Env) bool { return c.Correlation },
+			Why: "after a doubtful create the key is looked up instead of creating a second record",
+		},
+		{
+			Name: "find-is-exact", Run: findIsExact, Needs: func(c connectors.Capabilities, _ *Env) bool { return c.Correlation },
+			Why: "a record that is taken for another one is overwritten",
+		},
+		{
+			Name: "undeclared-correlation", Run: undeclaredCorrelation, Needs: func(c connectors.Capabilities, _ *Env) bool { return !c.Correlation },
+			Why: "an undeclared ability is one that the agent does not use",
+		},
+		{
+			Name: "unknown-option", Run: unknownOption, Needs: hasEnum,
+			Why: "only an error that names the field holds just that field",
+		},
+		{
+			Name: "unknown-field", Run: unknownField,
+			Why: "a write that is silently dropped looks applied",
+		},
 	}
 }
 
@@ -151,8 +175,10 @@ func undeclaredConditional(t T, e *Env) {
 	if e.read(t, key).Revision == old.Revision {
 		return // too coarse to tell
 	}
-	_, err := e.C.Write(e.context(t), connectors.Write{Kind: connectors.WriteUpdate, Key: key, IfRevision: old.Revision,
-		Fields: map[string]value.Value{e.Driver.Fields.Text: e.unique("conditional")}})
+	_, err := e.C.Write(e.context(t), connectors.Write{
+		Kind: connectors.WriteUpdate, Key: key, IfRevision: old.Revision,
+		Fields: map[string]value.Value{e.Driver.Fields.Text: e.unique("conditional")},
+	})
 	if connectors.ClassOf(err) == connectors.ClassConflict {
 		t.Error("a stale IfRevision is refused: declare Capabilities.Conditional, or the agent will not rely on it. " +
 			"(A comparison that the connector itself makes before it writes is not the system's check: remove it.)")
@@ -216,9 +242,11 @@ func unknownOption(t T, e *Env) {
 	f := e.Driver.Fields
 	key := e.create(t, "option", "", nil)
 	before := e.read(t, key)
-	_, err := e.C.Write(e.context(t), connectors.Write{Kind: connectors.WriteUpdate, Key: key,
-		Fields: map[string]value.Value{f.Enum: canaryText(), f.Text: e.unique("option")}})
-	if got := wantClass(t, e, err, connectors.ClassInvalid, "update with an unknown option").Field; got != f.Enum {
+	_, err := e.C.Write(e.context(t), connectors.Write{
+		Kind: connectors.WriteUpdate, Key: key,
+		Fields: map[string]value.Value{f.Enum: canaryText(), f.Text: e.unique("option")},
+	})
+	if got := refusal(t, e, err, connectors.ClassInvalid, "update with an unknown option").Field; got != f.Enum {
 		t.Errorf("Error.Field is %q, want %q: without the field the whole record is held", got, f.Enum)
 	}
 	if after := e.read(t, key); !after.Fields[f.Text].Equal(before.Fields[f.Text]) {
@@ -229,9 +257,11 @@ func unknownOption(t T, e *Env) {
 func unknownField(t T, e *Env) {
 	const name = "no_such_field_4711"
 	key := e.create(t, "field", "", nil)
-	_, err := e.C.Write(e.context(t), connectors.Write{Kind: connectors.WriteUpdate, Key: key,
-		Fields: map[string]value.Value{name: canaryText()}})
-	if got := wantClass(t, e, err, connectors.ClassInvalid, "update of an unknown field").Field; got != name {
+	_, err := e.C.Write(e.context(t), connectors.Write{
+		Kind: connectors.WriteUpdate, Key: key,
+		Fields: map[string]value.Value{name: canaryText()},
+	})
+	if got := refusal(t, e, err, connectors.ClassInvalid, "update of an unknown field").Field; got != name {
 		t.Errorf("Error.Field is %q, want %q", got, name)
 	}
 }

@@ -75,8 +75,10 @@ func New(cfg Config) (*Client, error) {
 	base, err := url.Parse(s.URL)
 	if err != nil || base.Scheme != "http" && base.Scheme != "https" || base.Hostname() == "" ||
 		base.User != nil || base.RawQuery != "" || base.Fragment != "" {
-		return nil, &connectors.Error{Class: connectors.ClassInvalid, System: s.Name, Op: "open", Field: "url",
-			Message: "the address must be http(s)://host[:port][/path], without user, query or fragment"}
+		return nil, &connectors.Error{
+			Class: connectors.ClassInvalid, System: s.Name, Op: "open", Field: "url",
+			Message: "the address must be http(s)://host[:port][/path], without user, query or fragment",
+		}
 	}
 	base.Path, base.RawPath = strings.TrimRight(base.Path, "/"), ""
 	setDefaults(&cfg)

@@ -79,16 +79,38 @@ func TestClassOfStatus(t *testing.T) {
 		status      int
 		read, write connectors.Class
 	}{
-		{200, "", ""}, {201, "", ""}, {204, "", ""}, {304, "", ""},
-		{301, invalid, unknown}, {302, invalid, unknown}, {303, invalid, unknown}, {307, invalid, invalid}, {308, invalid, invalid},
-		{400, invalid, invalid}, {401, denied, denied}, {402, denied, denied}, {403, denied, denied},
-		{404, connectors.ClassNotFound, connectors.ClassNotFound}, {410, connectors.ClassNotFound, connectors.ClassNotFound},
-		{405, invalid, invalid}, {408, unavailable, unknown},
-		{409, connectors.ClassConflict, connectors.ClassConflict}, {412, connectors.ClassConflict, connectors.ClassConflict},
-		{413, invalid, invalid}, {415, invalid, invalid}, {422, invalid, invalid}, {423, unavailable, unavailable},
+		{200, "", ""},
+		{201, "", ""},
+		{204, "", ""},
+		{304, "", ""},
+		{301, invalid, unknown},
+		{302, invalid, unknown},
+		{303, invalid, unknown},
+		{307, invalid, invalid},
+		{308, invalid, invalid},
+		{400, invalid, invalid},
+		{401, denied, denied},
+		{402, denied, denied},
+		{403, denied, denied},
+		{404, connectors.ClassNotFound, connectors.ClassNotFound},
+		{410, connectors.ClassNotFound, connectors.ClassNotFound},
+		{405, invalid, invalid},
+		{408, unavailable, unknown},
+		{409, connectors.ClassConflict, connectors.ClassConflict},
+		{412, connectors.ClassConflict, connectors.ClassConflict},
+		{413, invalid, invalid},
+		{415, invalid, invalid},
+		{422, invalid, invalid},
+		{423, unavailable, unavailable},
 		{429, connectors.ClassThrottled, connectors.ClassThrottled},
-		{500, unavailable, unknown}, {501, invalid, invalid}, {502, unavailable, unknown}, {503, unavailable, unknown},
-		{504, unavailable, unknown}, {599, unavailable, unknown}, {700, unavailable, unknown}, {100, unavailable, unknown},
+		{500, unavailable, unknown},
+		{501, invalid, invalid},
+		{502, unavailable, unknown},
+		{503, unavailable, unknown},
+		{504, unavailable, unknown},
+		{599, unavailable, unknown},
+		{700, unavailable, unknown},
+		{100, unavailable, unknown},
 	} {
 		if got := Class(c.status, true); got != c.read {
 			t.Errorf("read %d: %q, want %q", c.status, got, c.read)
@@ -382,8 +404,10 @@ func TestErrorsHideSecretsAndValues(t *testing.T) {
 		fmt.Fprintf(w, `{"errors":["Subject %s is odd\nfor %s", "%s"]}`, value, strings.TrimPrefix(r.Header.Get("Authorization"), "Bearer "), strings.Repeat("y", 5000))
 	})
 	c := newClient(t, s.URL, newWorld())
-	_, err := c.Do(t.Context(), Request{Op: "create", Method: "POST", Path: "x", Query: map[string][]string{"q": {value}},
-		Body: map[string]any{"issue": map[string]any{"subject": value, "tags": []string{value}}}})
+	_, err := c.Do(t.Context(), Request{
+		Op: "create", Method: "POST", Path: "x", Query: map[string][]string{"q": {value}},
+		Body: map[string]any{"issue": map[string]any{"subject": value, "tags": []string{value}}},
+	})
 	text := err.Error()
 	if strings.Contains(text, secret) || strings.Contains(text, "illness") || strings.ContainsAny(text, "\n\r") {
 		t.Errorf("leaks or breaks lines: %s", text)
@@ -465,8 +489,11 @@ func TestRedirects(t *testing.T) {
 		method, path string
 		want         connectors.Class
 	}{
-		{"GET", "same", ""}, {"GET", "loop", connectors.ClassInvalid}, {"GET", "other", connectors.ClassInvalid},
-		{"POST", "same", connectors.ClassUnknown}, {"POST", "other", connectors.ClassInvalid},
+		{"GET", "same", ""},
+		{"GET", "loop", connectors.ClassInvalid},
+		{"GET", "other", connectors.ClassInvalid},
+		{"POST", "same", connectors.ClassUnknown},
+		{"POST", "other", connectors.ClassInvalid},
 	} {
 		_, err := c.Do(t.Context(), Request{Op: "x", Method: x.method, Path: x.path})
 		if connectors.ClassOf(err) != x.want {

@@ -60,13 +60,18 @@ func TestConformance(t *testing.T) {
 			{Kind: memory.Normalise, Field: "description", Form: memory.FormCRLF},
 			{Kind: memory.Normalise, Field: "description", Form: memory.FormTrim},
 			{Kind: memory.Normalise, Field: "description", Form: memory.FormMarkup},
-			{Kind: memory.Normalise, Field: "comments", Form: memory.FormTrim}}},
-		"pages move": {Faults: []memory.Fault{{Kind: memory.Touch, Calls: []memory.Call{memory.CallList}, Times: 50}},
+			{Kind: memory.Normalise, Field: "comments", Form: memory.FormTrim},
+		}},
+		"pages move": {
+			Faults: []memory.Fault{{Kind: memory.Touch, Calls: []memory.Call{memory.CallList}, Times: 50}},
 			Capabilities: without(func(c *connectors.Capabilities) {
 				c.Revisions, c.Conditional, c.WriteRevision = false, false, false
-			})},
-		"lag": {Faults: []memory.Fault{{Kind: memory.Lag, Duration: 50 * time.Millisecond}},
-			Capabilities: without(func(c *connectors.Capabilities) { c.StaleMax = 50 * time.Millisecond })},
+			}),
+		},
+		"lag": {
+			Faults:       []memory.Fault{{Kind: memory.Lag, Duration: 50 * time.Millisecond}},
+			Capabilities: without(func(c *connectors.Capabilities) { c.StaleMax = 50 * time.Millisecond }),
+		},
 	}
 	for name, cfg := range worlds {
 		t.Run(name, func(t *testing.T) {

@@ -32,13 +32,15 @@ func (s *System) ConnectorOf(account string) *Connector { return &Connector{s, a
 
 // Spec describes the system as it is now; Open returns a connector to it.
 func (s *System) Spec() connectors.Spec {
-	return connectors.Spec{Name: "memory", Capabilities: s.Capabilities(),
+	return connectors.Spec{
+		Name: "memory", Capabilities: s.Capabilities(),
 		Open: func(settings connectors.Settings) (connectors.Connector, error) {
 			if user := settings.Options["account"]; user != "" {
 				return s.ConnectorOf(user), nil
 			}
 			return s.Connector(), nil
-		}}
+		},
+	}
 }
 
 // begin locks the system for one call on key ("" for none) and lets time pass:

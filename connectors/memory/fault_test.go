@@ -71,8 +71,10 @@ func read(t *testing.T, s *memory.System, key connectors.Key) connectors.Record 
 
 func TestErrorsBeforeAndAfter(t *testing.T) {
 	for _, class := range []connectors.Class{connectors.ClassUnavailable, connectors.ClassThrottled, connectors.ClassUnknown} {
-		s := memory.New(memory.Config{Faults: []memory.Fault{{Kind: memory.FailBefore, Calls: []memory.Call{memory.CallCreate},
-			Class: class, Times: 1, Duration: 3 * time.Second}}})
+		s := memory.New(memory.Config{Faults: []memory.Fault{{
+			Kind: memory.FailBefore, Calls: []memory.Call{memory.CallCreate},
+			Class: class, Times: 1, Duration: 3 * time.Second,
+		}}})
 		if _, got := create(t, s, "k", "a"); got != class || len(s.Keys()) != 0 {
 			t.Errorf("before: class %q with %d records, want %q and none", got, len(s.Keys()), class)
 		}
@@ -355,8 +357,11 @@ func TestCounts(t *testing.T) {
 func TestSameSeedSameRun(t *testing.T) {
 	run := func(seed uint64) (trace string) {
 		s := memory.New(memory.Config{Seed: seed, Faults: []memory.Fault{
-			{Kind: memory.FailBefore, Share: 0.3}, {Kind: memory.FailAfter, Share: 0.3}, {Kind: memory.Lag, Duration: 10 * time.Millisecond},
-			{Kind: memory.Automation, Share: 0.5, Value: value.Text("auto")}}})
+			{Kind: memory.FailBefore, Share: 0.3},
+			{Kind: memory.FailAfter, Share: 0.3},
+			{Kind: memory.Lag, Duration: 10 * time.Millisecond},
+			{Kind: memory.Automation, Share: 0.5, Value: value.Text("auto")},
+		}})
 		for i := range 50 {
 			fields := map[string]value.Value{"title": value.Text(fmt.Sprint(i)), "status": value.Text("open"), "description": value.Text("x")}
 			r, err := s.Connector().Write(context.Background(), connectors.Write{Kind: connectors.WriteCreate, Fields: fields})

@@ -205,8 +205,10 @@ func TestFindNeedsAListing(t *testing.T) {
 // TestSweepSettlesAtItsBeginning: what was updated behind a running sweep, in the
 // second of the newest update that it began with, is listed afterwards.
 func TestSweepSettlesAtItsBeginning(t *testing.T) {
-	server := &answers{date: "Mon, 23 Nov 2026 12:00:00 GMT",
-		body: []byte(`{"issues":[{"id":2,"updated_on":"2026-11-23T12:00:00Z"}],"total_count":2}`)}
+	server := &answers{
+		date: "Mon, 23 Nov 2026 12:00:00 GMT",
+		body: []byte(`{"issues":[{"id":2,"updated_on":"2026-11-23T12:00:00Z"}],"total_count":2}`),
+	}
 	conn := offline(t, server)
 	page, err := conn.Changes(t.Context(), nil, 1)
 	if err != nil || !page.More {

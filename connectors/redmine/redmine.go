@@ -45,8 +45,10 @@ func open(s connectors.Settings) (connectors.Connector, error) {
 		correlation: s.Options["correlation_field"], now: s.Now, names: directory{loading: make(chan struct{}, 1)},
 	}
 	if c.project == "" {
-		return nil, &connectors.Error{Class: connectors.ClassInvalid, System: s.Name, Op: "open", Field: "scope.project",
-			Message: "name the project's identifier"}
+		return nil, &connectors.Error{
+			Class: connectors.ClassInvalid, System: s.Name, Op: "open", Field: "scope.project",
+			Message: "name the project's identifier",
+		}
 	}
 	if c.correlation == "" {
 		c.correlation = correlationDefault

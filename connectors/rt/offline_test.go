@@ -257,8 +257,10 @@ func TestCheckBesideRead(t *testing.T) {
 func TestRefusalQuotesNoOtherValues(t *testing.T) {
 	a := samples(t)
 	a.put = []byte(`["Subject changed from 'salary of Ann' to 'VPN'","Priority changed from '3' to '4'","Status 'rejected' isn't a valid status for this ticket."]`)
-	_, err := offline(t, a).Write(t.Context(), connectors.Write{Kind: connectors.WriteUpdate, Key: "3",
-		Fields: map[string]value.Value{"Subject": value.Text("VPN"), "Status": value.Text("rejected")}})
+	_, err := offline(t, a).Write(t.Context(), connectors.Write{
+		Kind: connectors.WriteUpdate, Key: "3",
+		Fields: map[string]value.Value{"Subject": value.Text("VPN"), "Status": value.Text("rejected")},
+	})
 	var e *connectors.Error
 	if !errors.As(err, &e) || e.Field != "Status" || !strings.Contains(e.Message, "valid status") || strings.Contains(e.Message, "salary") {
 		t.Error(err)

@@ -157,8 +157,10 @@ func messages(t *testing.T, s *realtest.RTServer, c connectors.Connector) {
 	}
 	key := connectors.Key(id)
 	for i, body := range []string{"public\nline", "internal"} {
-		receipt, err := c.Write(t.Context(), connectors.Write{Kind: connectors.WriteComment, Key: key,
-			Comment: connectors.CommentDraft{Body: body, Internal: i == 1}})
+		receipt, err := c.Write(t.Context(), connectors.Write{
+			Kind: connectors.WriteComment, Key: key,
+			Comment: connectors.CommentDraft{Body: body, Internal: i == 1},
+		})
 		if err != nil {
 			t.Fatal(err)
 		}

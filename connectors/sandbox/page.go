@@ -217,8 +217,10 @@ func (p *page) edit(w http.ResponseWriter, r *http.Request) {
 		}
 	}
 	if len(changed) > 0 {
-		_, err := p.perform(r, connectors.Write{Kind: connectors.WriteUpdate, Key: rec.Key,
-			IfRevision: r.PostForm.Get("revision"), Fields: changed})
+		_, err := p.perform(r, connectors.Write{
+			Kind: connectors.WriteUpdate, Key: rec.Key,
+			IfRevision: r.PostForm.Get("revision"), Fields: changed,
+		})
 		if err != nil {
 			status, e := statusOf(err)
 			p.renderTicket(w, r, status, fields, sentence(e))
@@ -233,8 +235,10 @@ func (p *page) comment(w http.ResponseWriter, r *http.Request) {
 		return
 	}
 	body := strings.ReplaceAll(r.PostForm.Get("body"), "\r\n", "\n")
-	p.finish(w, r, connectors.Write{Kind: connectors.WriteComment,
-		Comment: connectors.CommentDraft{Body: body, Internal: r.PostForm.Get("internal") != ""}})
+	p.finish(w, r, connectors.Write{
+		Kind:    connectors.WriteComment,
+		Comment: connectors.CommentDraft{Body: body, Internal: r.PostForm.Get("internal") != ""},
+	})
 }
 
 func (p *page) remove(w http.ResponseWriter, r *http.Request) {

@@ -203,15 +203,34 @@ func TestPublishRefusesOversize(t *testing.T) {
 		_, err := s.Recv()
 		return err
 	}})
-	raw, err := syncv1.NewSyncServiceClient(conn).Publish(testContext(t))
-	if err != nil {
-		t.Fatal(err)
+	op := func(valueBytes int) *syncv1.Op {
+		return &syncv1.Op{Type: "ticket", Record: make([]byte, 16), Field: "title", Seq: 1, Value: make([]byte, valueBytes)}
 	}
-	if err := raw.Send(&syncv1.PublishRequest{Pact: "helpdesk", Ops: make([]*syncv1.Op, 0)}); err != nil {
-		t.Fatal(err)
-	}
-	if _, err := raw.Recv(); err == nil || !strings.Contains(err.Error(), "batch without ops") {
-		t.Fatalf("got %v", err)
+	for _, c := range []struct {
+		ops    []*syncv1.Op
+		reason wire.Reason
+		want   string
+	}{
+		{nil, wire.ReasonMalformed, "a batch without ops"},
+		{[]*syncv1.Op{op(crdt.ValueBytesMax + 1)}, wire.ReasonOpOversize, "value of 65537 bytes, limit 65536"},
+		{slices.Repeat([]*syncv1.Op{op(1)}, wire.BatchOpsMax+1), wire.ReasonBatchOversize, "1025 ops, limit 1024"},
+		{slices.Repeat([]*syncv1.Op{op(crdt.ValueBytesMax)}, 16), wire.ReasonBatchOversize, "bytes, limit 1048576"},
+	} {
+		raw, err := syncv1.NewSyncServiceClient(conn).Publish(testContext(t)) // which checks nothing
+		if err != nil {
+			t.Fatal(err)
+		}
+		if err := raw.Send(&syncv1.PublishRequest{Pact: "helpdesk", Ops: c.ops}); err != nil {
+			t.Fatal(err)
+		}
+		_, err = raw.Recv()
+		details := status.Convert(err).Details()
+		if len(details) != 1 {
+			t.Fatalf("%s: got %v", c.want, err)
+		}
+		if got, ok := details[0].(*syncv1.ErrorDetail); !ok || wire.Reason(got.GetReason()) != c.reason || !strings.Contains(err.Error(), c.want) {
+			t.Errorf("got %v, want %s: %s", err, c.reason, c.want)
+		}
 	}
 }
 
