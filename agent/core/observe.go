@@ -134,13 +134,27 @@ func (s *step) take(v *view) error {
 	if err := s.captureComments(v, in); err != nil {
 		return err
 	}
-	v.sh.Revision, v.sh.Updated = v.rec.Revision, millis(v.rec.Updated)
+	v.sh.Revision, v.sh.Updated = s.provenRevision(v), millis(v.rec.Updated)
 	v.sh.Mark, v.sh.Generation = lastMark(v.rec.History), s.self.Generation
 	s.touch(v.system, v.sh)
 	if in != nil {
 		return nil // one write at a time
 	}
 	return s.reconcile(v)
+}
+
+// revisionGrainMax bounds the grain of revisions that are coarse times.
+const revisionGrainMax = time.Minute
+
+// provenRevision is the revision that stands for what was read, and for nothing
+// else. A coarse time may stay while the record changes again within its grain, and
+// is not remembered before that is over.
+func (s *step) provenRevision(v *view) string {
+	exact := v.sys.Capabilities.Conditional || v.sys.Capabilities.WriteRevision
+	if age := s.systemNow(v.ahead) - millis(v.rec.Updated); !exact && age < revisionGrainMax.Milliseconds() {
+		return ""
+	}
+	return v.rec.Revision
 }
 
 // present notes that a record is shown again after it was not.
@@ -175,6 +189,9 @@ const (
 // deletedHere acts on positive evidence of a local deletion: it travels where the
 // pact grants it, naming what this system showed of each field.
 func (s *step) deletedHere(v *view) error {
+	if err := s.moot(v); err != nil {
+		return err
+	}
 	if v.sh.Detached {
 		return nil
 	}
@@ -216,6 +233,27 @@ func (s *step) deletedHere(v *view) error {
 	return err
 }
 
+// moot ends what waits for a record that is deleted: a write that has its answer
+// needs no read-back any more, and its absence is explained.
+func (s *step) moot(v *view) error {
+	in, err := s.intent(v.system, v.sh.ID)
+	if err == nil && in != nil && !in.busy() {
+		err = s.settled(v.system, in)
+	}
+	if err != nil {
+		return err
+	}
+	h, ok, err := s.holdOf(v.system, v.sh.ID, "")
+	if err != nil || !ok || h.Code != codeGone && h.Code != codeDenied {
+		return err
+	}
+	return s.free(v.system, v.sh.ID, "")
+}
+
+// unlinkedMax bounds the reads of a record that was listed, and that the system
+// then would not show.
+const unlinkedMax = 10
+
 // missing takes a failed read in. Absence is no deletion.
 func (s *step) missing(e Missing) error {
 	if s.pactOf(e.System) == nil {
@@ -234,7 +272,7 @@ func (s *step) missing(e Missing) error {
 	switch e.Fault.Class {
 	case connectors.ClassNotFound, connectors.ClassDenied:
 		if !linked {
-			if e.Fault.Class == connectors.ClassNotFound || before.Attempts >= 10 {
+			if before.Attempts >= unlinkedMax {
 				return nil
 			}
 			return again(0)
