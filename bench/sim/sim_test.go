@@ -1,0 +1,100 @@
+package sim_test
+
+import (
+	"os"
+	"runtime"
+	"strconv"
+	"strings"
+	"sync"
+	"sync/atomic"
+	"testing"
+	"time"
+
+	"github.com/entente-sync/entente/bench/sim"
+)
+
+// seedsDefault is how many seeds run where SEEDS does not say.
+const seedsDefault = 300
+
+func number(name string, otherwise uint64) uint64 {
+	if n, err := strconv.ParseUint(os.Getenv(name), 10, 64); err == nil && n > 0 {
+		return n
+	}
+	return otherwise
+}
+
+func lab(t *testing.T) *sim.Lab {
+	t.Helper()
+	l, err := sim.NewLab()
+	if err != nil {
+		t.Fatal(err)
+	}
+	return l
+}
+
+// report replays a failed seed with its trace, which must be the same run.
+func report(t *testing.T, l *sim.Lab, r sim.Result) {
+	t.Helper()
+	again := l.Run(r.Seed, sim.Options{Keep: true})
+	t.Errorf("SEED=%d breaks %s\nworld: %s\ntrace:\n%s", r.Seed, r.Violation, r.World, strings.Join(again.Story, "\n"))
+	if again.Hash != r.Hash {
+		t.Errorf("SEED=%d: run again it was another run", r.Seed)
+	}
+}
+
+// TestSeeds plays SEEDS seeds (or the one that SEED names) on every core.
+func TestSeeds(t *testing.T) {
+	l := lab(t)
+	first, n := uint64(1), number("SEEDS", seedsDefault)
+	if one := number("SEED", 0); one > 0 {
+		first, n = one, 1
+	}
+	first = number("FROM", first)
+	var next, edits, ops, writes atomic.Uint64
+	var group sync.WaitGroup
+	var mu sync.Mutex
+	var failed []sim.Result
+	began := time.Now()
+	for range runtime.GOMAXPROCS(0) {
+		group.Go(func() {
+			for {
+				i := next.Add(1) - 1
+				if i >= n {
+					return
+				}
+				r := l.Run(first+i, sim.Options{})
+				edits.Add(uint64(r.Edits))
+				ops.Add(uint64(r.Ops))
+				writes.Add(uint64(r.Writes))
+				if r.Violation != nil {
+					mu.Lock()
+					failed = append(failed, r)
+					mu.Unlock()
+					next.Add(n / uint64(number("FAILURES", 1))) // enough is known
+				}
+			}
+		})
+	}
+	group.Wait()
+	for _, r := range failed {
+		report(t, l, r)
+	}
+	took := time.Since(began).Seconds()
+	ran := min(next.Load(), n)
+	t.Logf("%d seeds in %.1f s (%.1f seeds/s): %d edits, %d ops, %d writes", ran, took, float64(ran)/took,
+		edits.Load(), ops.Load(), writes.Load())
+}
+
+// One seed is one run: whether the trace is kept or not, the hash is the same.
+func TestReplay(t *testing.T) {
+	l := lab(t)
+	for seed := uint64(1); seed <= 10; seed++ {
+		a, b := l.Run(seed, sim.Options{}), l.Run(seed, sim.Options{Keep: true})
+		if a.Hash != b.Hash {
+			t.Errorf("seed %d ran in two ways", seed)
+		}
+	}
+	if a, b := l.Run(1, sim.Options{}), l.Run(2, sim.Options{}); a.Hash == b.Hash {
+		t.Error("two seeds are one run")
+	}
+}
