@@ -2,9 +2,11 @@ package core
 
 import (
 	"errors"
+	"slices"
 	"time"
 
 	"github.com/entente-sync/entente/agent/shadow"
+	"github.com/entente-sync/entente/connectors"
 	"github.com/entente-sync/entente/crdt"
 	"github.com/entente-sync/entente/crdt/value"
 	"github.com/entente-sync/entente/proto/pact"
@@ -97,7 +99,36 @@ func (s *step) consequence(v *view, f crdt.Field, sh shadow.Field, shown tuple) 
 		return true
 	}
 	since := last.At.UnixMilli() - sh.WroteMillis
-	return last.Actor.Automation && sh.WroteMillis > 0 && since <= s.cfg.echoMax().Milliseconds()
+	return last.Actor.Automation && sh.WroteMillis > 0 && since <= s.cfg.echoMax().Milliseconds() &&
+		!person(v, locals) && !answersComment(v.rec, sh.WroteMillis, last.At)
+}
+
+// answersComment reports whether a comment came between our write and a change by
+// an automation. The change then answers the comment and not the write: a
+// decision like any person's (a desk opens a ticket that is answered), which says
+// nothing of how the system spells what was written. Systems tell whole seconds, so
+// a comment of the same second counts.
+func answersComment(r *connectors.Record, wroteMillis int64, changed time.Time) bool {
+	wrote := time.UnixMilli(wroteMillis).Truncate(time.Second)
+	return slices.ContainsFunc(r.Comments, func(c connectors.Comment) bool {
+		return !c.At.Before(wrote) && !c.At.After(changed)
+	})
+}
+
+// person reports whether the history names somebody who changed locals since they
+// were last taken in, and since our own last write: an automation may have worked
+// on what he left.
+func person(v *view, locals []string) bool {
+	for _, c := range slices.Backward(v.rec.History) {
+		switch {
+		case c.ID == v.sh.Mark:
+			return false
+		case !slices.Contains(locals, c.Field), c.Actor.Automation:
+			continue
+		}
+		return !c.Actor.Self
+	}
+	return false
 }
 
 // meet settles a field that is filled on both sides and was never compared. It

@@ -309,6 +309,31 @@ func TestRule7AutomationAfterOurWriteStaysHome(t *testing.T) {
 	acme.shows(a, "description", "loud and clear")
 }
 
+// A rule of the system that answers a comment, as Request Tracker opens a
+// ticket that is answered, is an edit like any other: it has nothing to do with
+// how the system spells what we wrote.
+func TestRule7AutomationThatAnswersACommentTravels(t *testing.T) {
+	for _, local := range []bool{true, false} {
+		w, acme, globex, a, b := calm(t, nil)
+		acme.edit(a, "status", "open")
+		w.rest()
+		globex.shows(b, "status", "open")
+		w.now += 1000
+		sys, key := globex.sys, b
+		if !local {
+			sys, key = acme.sys, a
+		}
+		_, err := sys.AddComment("jane", key, "any news?", false, time.Time{})
+		w.must(err)
+		w.rest()
+		w.now += 1000
+		w.must(globex.sys.Edit("automation", b, fields("status", "new"), time.Time{}))
+		w.rest()
+		acme.shows(a, "status", "new")
+		globex.shows(b, "status", "new")
+	}
+}
+
 func TestRule7OurOwnAccountStaysHome(t *testing.T) {
 	w, acme, globex, a, b := calm(t, nil)
 	w.now += 1000
