@@ -66,6 +66,16 @@ func (e *Error) Error() string {
 // Unwrap returns the cause.
 func (e *Error) Unwrap() error { return e.Err }
 
+// NotWritten corrects the class of an error from a read that had to come before
+// a write: whatever became of the read, nothing was written. Other errors stay.
+func NotWritten(err error) error {
+	var e *Error
+	if errors.As(err, &e) && (e.Class == ClassMalformed || e.Class == ClassUnknown) {
+		e.Class = ClassUnavailable
+	}
+	return err
+}
+
 // ClassOf returns the class of err, "" for nil, ClassUnknown for an error that
 // no connector made: doubt is the safe assumption.
 func ClassOf(err error) Class {

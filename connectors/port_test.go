@@ -60,3 +60,18 @@ func TestClassOf(t *testing.T) {
 		t.Errorf("%q, want %q", got, want)
 	}
 }
+
+func TestNotWritten(t *testing.T) {
+	for class, want := range map[connectors.Class]connectors.Class{
+		connectors.ClassMalformed: connectors.ClassUnavailable, connectors.ClassUnknown: connectors.ClassUnavailable,
+		connectors.ClassDenied: connectors.ClassDenied, connectors.ClassThrottled: connectors.ClassThrottled,
+	} {
+		err := connectors.NotWritten(fmt.Errorf("outer: %w", &connectors.Error{Class: class}))
+		if got := connectors.ClassOf(err); got != want {
+			t.Errorf("%s became %s, want %s", class, got, want)
+		}
+	}
+	if connectors.NotWritten(nil) != nil {
+		t.Error("no error became one")
+	}
+}

@@ -2,7 +2,6 @@ package redmine
 
 import (
 	"context"
-	"errors"
 	"maps"
 	"net/http"
 	"slices"
@@ -21,7 +20,7 @@ func (c *client) Write(ctx context.Context, w connectors.Write) (connectors.Rece
 	}
 	n, err := c.directory(ctx, op)
 	if err != nil {
-		return connectors.Receipt{}, before(err)
+		return connectors.Receipt{}, connectors.NotWritten(err)
 	}
 	switch w.Kind {
 	case connectors.WriteCreate:
@@ -37,7 +36,7 @@ func (c *client) Write(ctx context.Context, w connectors.Write) (connectors.Rece
 func (c *client) create(ctx context.Context, op string, n *names, w connectors.Write) (connectors.Receipt, error) {
 	body, err := c.encode(ctx, op, n, w.Fields)
 	if err != nil {
-		return connectors.Receipt{}, before(err)
+		return connectors.Receipt{}, connectors.NotWritten(err)
 	}
 	body["project_id"] = n.project
 	if w.Correlation != "" {
@@ -65,11 +64,11 @@ func (c *client) create(ctx context.Context, op string, n *names, w connectors.W
 func (c *client) update(ctx context.Context, op string, n *names, w connectors.Write) (connectors.Receipt, error) {
 	body, err := c.encode(ctx, op, n, w.Fields)
 	if err != nil {
-		return connectors.Receipt{}, before(err)
+		return connectors.Receipt{}, connectors.NotWritten(err)
 	}
 	if status, ok := w.Fields[fieldStatus]; ok {
 		if err := c.allowed(ctx, op, n, w.Key, status.AsText()); err != nil {
-			return connectors.Receipt{}, before(err)
+			return connectors.Receipt{}, connectors.NotWritten(err)
 		}
 	}
 	if err := c.put(ctx, op, w.Key, body); err != nil {
@@ -229,14 +228,4 @@ func plain(v value.Value) (string, bool) {
 		return "0", true
 	}
 	return "", false
-}
-
-// before corrects the class of an error from a read that came before the write:
-// nothing was written.
-func before(err error) error {
-	var e *connectors.Error
-	if errors.As(err, &e) && (e.Class == connectors.ClassMalformed || e.Class == connectors.ClassUnknown) {
-		e.Class = connectors.ClassUnavailable
-	}
-	return err
 }

@@ -3,7 +3,6 @@ package rt
 import (
 	"context"
 	"encoding/json"
-	"errors"
 	"maps"
 	"net/http"
 	"path"
@@ -27,7 +26,7 @@ func (c *client) Write(ctx context.Context, w connectors.Write) (connectors.Rece
 	}
 	n, err := c.directory(ctx, op)
 	if err != nil {
-		return connectors.Receipt{}, before(err)
+		return connectors.Receipt{}, connectors.NotWritten(err)
 	}
 	switch w.Kind {
 	case connectors.WriteCreate:
@@ -45,7 +44,7 @@ func (c *client) Write(ctx context.Context, w connectors.Write) (connectors.Rece
 func (c *client) create(ctx context.Context, op string, n *names, w connectors.Write) (connectors.Receipt, error) {
 	body, custom, err := c.encode(ctx, op, n, w.Fields)
 	if err != nil {
-		return connectors.Receipt{}, before(err)
+		return connectors.Receipt{}, connectors.NotWritten(err)
 	}
 	if w.Correlation != "" {
 		id, err := c.correlationField(n, op)
@@ -73,12 +72,12 @@ func (c *client) create(ctx context.Context, op string, n *names, w connectors.W
 func (c *client) update(ctx context.Context, op string, n *names, w connectors.Write) (connectors.Receipt, error) {
 	body, custom, err := c.encode(ctx, op, n, w.Fields)
 	if err != nil {
-		return connectors.Receipt{}, before(err)
+		return connectors.Receipt{}, connectors.NotWritten(err)
 	}
 	if slices.Contains(slices.Collect(maps.Values(custom)), nil) {
 		t, err := c.get(ctx, op, n, w.Key)
 		if err != nil {
-			return connectors.Receipt{}, before(err)
+			return connectors.Receipt{}, connectors.NotWritten(err)
 		}
 		for _, v := range t.Custom {
 			if s, ok := v.single(); ok && s == "" && custom[v.ID.String()] == nil {
@@ -96,7 +95,7 @@ func (c *client) update(ctx context.Context, op string, n *names, w connectors.W
 func (c *client) delete(ctx context.Context, op string, n *names, w connectors.Write) (connectors.Receipt, error) {
 	t, err := c.get(ctx, op, n, w.Key)
 	if err != nil {
-		return connectors.Receipt{}, before(err)
+		return connectors.Receipt{}, connectors.NotWritten(err)
 	}
 	if t.Status == statusDeleted {
 		return connectors.Receipt{}, c.fail(op, connectors.ClassNotFound, "", "the ticket is deleted already")
@@ -254,14 +253,4 @@ func plain(v value.Value) (string, bool) {
 		return v.String(), true
 	}
 	return "", false
-}
-
-// before corrects the class of an error from a read that came before the write:
-// nothing was written.
-func before(err error) error {
-	var e *connectors.Error
-	if errors.As(err, &e) && (e.Class == connectors.ClassMalformed || e.Class == connectors.ClassUnknown) {
-		e.Class = connectors.ClassUnavailable
-	}
-	return err
 }

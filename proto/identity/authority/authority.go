@@ -12,6 +12,7 @@ import (
 	"encoding/pem"
 	"errors"
 	"fmt"
+	"io"
 	"math/big"
 	"net"
 	"net/url"
@@ -46,11 +47,14 @@ type Pair struct {
 	KeyPEM  []byte
 }
 
-// GoString keeps the key out of dumps.
-func (Pair) GoString() string { return "authority.Pair{***}" }
-
 // String keeps the key out of logs.
 func (Pair) String() string { return "certificate ***" }
+
+// Format keeps it out of every verb of package fmt.
+func (p Pair) Format(w fmt.State, _ rune) { _, _ = io.WriteString(w, p.String()) }
+
+// MarshalText keeps it out of JSON, and so out of structured logs.
+func (p Pair) MarshalText() ([]byte, error) { return []byte(p.String()), nil }
 
 // New makes an authority with a new key. name is for people.
 func New(name string, now func() time.Time) (*Authority, error) {

@@ -2,6 +2,7 @@ package authority_test
 
 import (
 	"crypto/tls"
+	"encoding/json"
 	"errors"
 	"fmt"
 	"net"
@@ -125,10 +126,13 @@ func TestStrangersAndAgentsThatServeAreRefused(t *testing.T) {
 
 func TestKeysDoNotPrint(t *testing.T) {
 	p := issue(t, newAuthority(t), identity.Agent{Site: "acme", Name: "a1"})
-	for _, verb := range []string{"%v", "%+v", "%#v", "%s"} {
-		if s := fmt.Sprintf(verb, p); strings.Contains(s, "PRIVATE") || strings.Contains(s, "2d2d") {
+	for _, verb := range []string{"%v", "%+v", "%#v", "%s", "%q", "%x", "%d"} {
+		if s := fmt.Sprintf(verb, p); strings.Contains(s, "PRIVATE") || strings.Contains(s, "2d2d") || strings.Contains(s, "45 45") {
 			t.Errorf("%s shows the key", verb)
 		}
+	}
+	if b, err := json.Marshal(map[string]any{"pair": p}); err != nil || strings.Contains(string(b), "KeyPEM") {
+		t.Errorf("JSON, and so a log, shows the key: %v", err)
 	}
 }
 
