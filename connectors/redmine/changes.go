@@ -92,7 +92,7 @@ func (c *client) Changes(ctx context.Context, at connectors.Cursor, limit int) (
 	if err != nil {
 		return connectors.Page{}, err
 	}
-	if len(page.Issues) < limit {
+	if len(page.Issues) == 0 || *page.Total <= len(page.Issues) { // the total counts from Last on
 		return finish(cur, page.Issues), nil
 	}
 	cur.Last = page.Issues[len(page.Issues)-1].ID

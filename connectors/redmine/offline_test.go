@@ -224,6 +224,16 @@ func TestSweepSettlesAtItsBeginning(t *testing.T) {
 	}
 }
 
+// TestSweepGoesOnAfterAShortPage: only the total tells the end, since a server may
+// give fewer rows than were asked for.
+func TestSweepGoesOnAfterAShortPage(t *testing.T) {
+	server := &answers{body: []byte(`{"issues":[{"id":2,"updated_on":"2026-11-23T11:00:00Z"}],"total_count":3}`)}
+	page, err := offline(t, server).Changes(t.Context(), nil, 100)
+	if err != nil || !page.More || len(page.Refs) != 1 {
+		t.Errorf("%+v, %v", page, err)
+	}
+}
+
 // FuzzIssue: no answer panics, and every error is a connector's.
 func FuzzIssue(f *testing.F) {
 	f.Add(sample(f))

@@ -267,6 +267,17 @@ func TestRefusalQuotesNoOtherValues(t *testing.T) {
 	}
 }
 
+// TestReadIsBounded: a ticket whose messages would fill the memory is an error.
+func TestReadIsBounded(t *testing.T) {
+	a := samples(t)
+	item := `{"TransactionId":"41"}`
+	a.files["attachments"] = []byte(`{"items":[` + strings.Repeat(item+",", pageMax-1) + item + `]` + strings.Repeat(" ", 15<<20) + `}`)
+	_, err := offline(t, a).Read(t.Context(), "3")
+	if connectors.ClassOf(err) != connectors.ClassMalformed || !strings.Contains(err.Error(), "67108864 bytes") || len(a.asked) > 8 {
+		t.Errorf("%v after %d calls", err, len(a.asked))
+	}
+}
+
 // FuzzTicket: no answer panics, and every error is a connector's.
 func FuzzTicket(f *testing.F) {
 	a := samples(f)

@@ -138,19 +138,27 @@ func (c *client) get(ctx context.Context, op string, n *names, key connectors.Ke
 	return t, nil
 }
 
-const pagesMax = 200 // a ticket with more transactions than that is no ticket
+const (
+	pagesMax     = 200      // a ticket with more transactions than that is no ticket
+	listBytesMax = 64 << 20 // of all pages: what one ticket may take of the memory
+)
 
 // pages reads a whole listing.
 func pages[T any](ctx context.Context, c *client, op, path string, query url.Values) ([]T, error) {
 	var all []T
+	size := 0
 	query.Set("per_page", strconv.Itoa(pageMax))
 	for page := 1; page <= pagesMax; page++ {
 		var answer struct {
 			Items *[]T `json:"items"`
 		}
 		query.Set("page", strconv.Itoa(page))
-		if _, err := c.http.JSON(ctx, httpcore.Request{Op: op, Path: path, Query: query}, &answer); err != nil {
+		res, err := c.http.JSON(ctx, httpcore.Request{Op: op, Path: path, Query: query}, &answer)
+		if err != nil {
 			return nil, err
+		}
+		if size += len(res.Body); size > listBytesMax {
+			return nil, c.fail(op, connectors.ClassMalformed, "items", "the listing has more than "+strconv.Itoa(listBytesMax)+" bytes")
 		}
 		if answer.Items == nil {
 			return nil, c.fail(op, connectors.ClassMalformed, "items", "the answer is no listing")
