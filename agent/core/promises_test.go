@@ -194,3 +194,16 @@ func TestEqualSeedsGiveEqualTraces(t *testing.T) {
 		t.Error("two runs of one seed differ")
 	}
 }
+
+// Redmine gives a new issue its first status, whatever the create says, and
+// allows the wanted one as an update only. That is no spelling of what was written.
+func TestWhatACreateDropsIsWrittenAsAnUpdate(t *testing.T) {
+	w, acme, globex, _, _ := calm(t, nil)
+	globex.sys.SetFaults(memory.Fault{Kind: memory.Ignore, Calls: []memory.Call{memory.CallCreate}, Field: "status"})
+	acme.sys.Create("jane", fields("title", "second", "status", "open"), time.Time{})
+	w.rest()
+	keys := globex.sys.Keys()
+	globex.shows(keys[len(keys)-1], "status", "open")
+	globex.wrote(connectors.WriteUpdate, 1)
+	acme.wrote(connectors.WriteUpdate, 0)
+}

@@ -9,6 +9,7 @@ import (
 	"github.com/entente-sync/entente/agent/store/pack"
 	"github.com/entente-sync/entente/connectors"
 	"github.com/entente-sync/entente/crdt"
+	"github.com/entente-sync/entente/proto/pact"
 )
 
 // written takes the outcome of a write in.
@@ -95,6 +96,10 @@ func (s *step) settleField(v *view, in *intent, f crdt.Field) error {
 		if in.Kind == connectors.WriteCreate && (t.foreign || t.after) {
 			return s.shows(v, f, w, want, s.systemNow(v.ahead)) // capture finds the edit
 		}
+		if in.Kind == connectors.WriteCreate && !t.wrote && s.dropped(v, f, shown, want) {
+			s.image(v, f, shown, shadow.Version{}) // and reconcile writes it
+			return nil
+		}
 		return s.settleByHistory(v, f, w, t, shown, want, done)
 	}
 	proof := done && in.Receipt.Revision != "" && in.Receipt.Revision == v.rec.Revision
@@ -108,6 +113,22 @@ func (s *step) settleField(v *view, in *intent, f crdt.Field) error {
 		return s.doubtful(v, f, w, shown)
 	}
 	return s.unproven(v, f, w, shown, want)
+}
+
+// dropped reports whether a create did not take a value over: what is shown
+// means something else, and is not another spelling of it. Some systems give every
+// new record their first status and allow the wanted one only as an update.
+func (s *step) dropped(v *view, f crdt.Field, shown, want tuple) bool {
+	field, ok := v.pact.Field(f)
+	if !ok || field.Type == pact.TypeText || field.Type == pact.TypeRichText {
+		return false
+	}
+	wanted, problem := v.sys.Binding.Get(f, want)
+	if problem != nil {
+		return false
+	}
+	val, problem := v.sys.Binding.Get(f, shown)
+	return problem != nil && !problem.Keep || problem == nil && !val.Equal(wanted)
 }
 
 func (s *step) settleByHistory(v *view, f crdt.Field, w intentField, t trace, shown, want tuple, done bool) error {
