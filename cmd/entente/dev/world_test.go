@@ -93,6 +93,9 @@ func TestMetricsAndHealth(t *testing.T) {
 	if _, err := c.backfill(ctx); err != nil {
 		t.Fatal(err)
 	}
+	if err := c.idle(ctx); err != nil {
+		t.Fatal(err)
+	}
 	metrics := get(t, w.Metrics)
 	for _, want := range []string{`entente_agent_linked_records{site="acme",system="tracker"} 20`, `site="globex"`, "entente_hub_is_leader 1"} {
 		if !strings.Contains(metrics, want) {
