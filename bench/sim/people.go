@@ -91,11 +91,11 @@ func (w *world) private(entry []byte) {
 // act lets somebody do something in d.
 func (w *world) act(d *desk) {
 	keys := d.sys.Keys()
-	if len(keys) == 0 || len(keys) < 4 && w.rng.IntN(5) == 0 {
+	if len(keys) == 0 || len(keys) < 4 && w.rng.IntN(8) == 0 {
 		w.create(d)
 		return
 	}
-	p := place{d, keys[w.rng.IntN(len(keys))]}
+	p := place{d, keys[min(w.rng.IntN(len(keys)), w.rng.IntN(len(keys)))]} // the older, the busier
 	rec, _ := d.sys.Get(p.key)
 	switch w.rng.IntN(12) {
 	case 0, 1:

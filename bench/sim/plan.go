@@ -42,7 +42,7 @@ func draw(rng *rand.Rand) plan {
 	one := func(n int) bool { return rng.IntN(n) == 0 }
 	p := plan{
 		crashes: !one(4), network: !one(4), hubDown: one(2), restore: one(8), runaway: one(12),
-		actions: 220 + rng.IntN(120),
+		actions: 250 + rng.IntN(200),
 	}
 	n := 2
 	if one(3) {

@@ -160,8 +160,24 @@ func (w *world) play() {
 			a.connect()
 		}
 		w.happen(a, w.rng.IntN(100))
+		if w.rng.IntN(100) == 0 {
+			w.lull()
+		}
 	}
 	w.chaos = false
+}
+
+// lull lets everybody work off what there is, so that people see each other's
+// edits before they go on.
+func (w *world) lull() {
+	for _, a := range w.agents {
+		for _, d := range a.desks {
+			a.list(d, 0)
+		}
+		for n := 0; n < 40 && (a.work() || a.publish() || a.arrive() || a.answered() || a.push() || a.fed()); n++ {
+			continue
+		}
+	}
 }
 
 func (w *world) happen(a *agent, k int) {
