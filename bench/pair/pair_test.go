@@ -25,8 +25,8 @@ func TestBackfillAndEditsOnBothSides(t *testing.T) {
 	}
 	equal(t, acme, globex)
 	noCanary(t, globex)
-	if n := pair.Writes(acme); n != 0 {
-		t.Errorf("the backfill wrote %d times to its own source", n)
+	if n := pair.Writes(acme); n != pair.Opened(seeds) {
+		t.Errorf("the backfill wrote %d times to its own source, want %d", n, pair.Opened(seeds))
 	}
 
 	edits := editEverywhere(ctx, t, p, acme, globex)

@@ -35,5 +35,16 @@ func (p *Pair) Seed(ctx context.Context, n int) error {
 	return nil
 }
 
+// Opened is how many of n seeds Request Tracker opens by a rule of its own: new
+// ones that are answered. That is an edit, and travels back to Acme.
+func Opened(n int) (opened int) {
+	for i := range n {
+		if i%10 == 0 && i%3 != 1 {
+			opened++
+		}
+	}
+	return opened
+}
+
 // Private is what the seeds' private notes say: it must never reach Globex.
 const Private = "CANARY the customer does not pay"
