@@ -37,18 +37,23 @@ func (r *Replica) checkpoint() {
 // Checkpoint makes the state durable as of now and cuts the log, keeping
 // TrailingBytes of it for peers that are behind.
 func (r *Replica) Checkpoint() error {
-	if err := r.log.noteEnd(); err != nil {
-		return err
-	}
-	r.machine.cuts.Store(r.log.bytes() > r.cfg.TrailingBytes)
+	r.checkpoints.Lock()
+	defer r.checkpoints.Unlock()
+	// Decided before the log grows any further: a checkpoint that is not verified
+	// cuts nothing, however long the log is when it is done.
+	cuts := r.log.bytes() > r.cfg.TrailingBytes
+	r.machine.cuts.Store(cuts)
 	settings := r.raft.ReloadableConfig()
-	settings.TrailingLogs = max(1, r.log.entriesWithin(r.cfg.TrailingBytes))
+	settings.TrailingLogs = trailingAll
+	if cuts {
+		settings.TrailingLogs = max(1, r.log.entriesWithin(r.cfg.TrailingBytes))
+	}
 	if err := r.raft.ReloadConfig(settings); err != nil {
 		return err
 	}
 	err := r.await(r.raft.Snapshot())
 	if errors.Is(err, raft.ErrNothingNewToSnapshot) {
-		return nil
+		err = nil
 	}
-	return err
+	return errors.Join(err, r.log.noteEnd()) // not below the checkpoint
 }

@@ -107,10 +107,12 @@ func (c *Config) validate() error {
 	return nil
 }
 
+// trailingAll lets raft cut nothing of its log.
+const trailingAll = 1 << 62
+
 // raftConfig leaves nothing to the library's defaults that matters: snapshots
 // are triggered by this package, by bytes, and never by the library's counter.
 func (c *Config) raftConfig() *raft.Config {
-	const never = 1 << 62
 	return &raft.Config{
 		ProtocolVersion:          raft.ProtocolVersionMax,
 		LocalID:                  raft.ServerID(c.Node),
@@ -121,10 +123,10 @@ func (c *Config) raftConfig() *raft.Config {
 		MaxAppendEntries:         64,
 		BatchApplyCh:             true, // breaks only a timeout of Apply, which we do not use
 		ShutdownOnRemove:         false,
-		TrailingLogs:             never,
+		TrailingLogs:             trailingAll,
 		SnapshotInterval:         time.Hour,
-		SnapshotThreshold:        never,
-		NoSnapshotRestoreOnStart: true, // Open compares the state with the snapshot itself
+		SnapshotThreshold:        1 << 62, // never
+		NoSnapshotRestoreOnStart: true,    // Open compares the state with the snapshot itself
 		NoLegacyTelemetry:        true,
 		Logger:                   newLogger(c.Log, "raft"),
 	}

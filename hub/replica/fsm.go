@@ -104,9 +104,12 @@ func (m *machine) Snapshot() (raft.FSMSnapshot, error) {
 // and then in memory, or stays as it was.
 func (m *machine) Restore(r io.ReadCloser) error {
 	defer r.Close()
-	image, err := replace(m.store, r)
+	image, err := readSnapshot(r)
 	if err != nil {
-		return err
+		return err // the peer's fault: nothing was touched
+	}
+	if err := replace(m.store, image); err != nil {
+		return m.latch.trip(err)
 	}
 	m.mu.Lock()
 	m.pending = nil // of the state that was replaced
@@ -119,20 +122,30 @@ func (m *machine) Restore(r io.ReadCloser) error {
 	return nil
 }
 
-// replace puts a snapshot's state in the place of the stored one, after all of
-// it was checked. The store begins a new directory and switches to it at once.
-func replace(to *store.Store, r io.Reader) (*state.Image, error) {
+// readSnapshot reads a snapshot and compares all of it with its digests.
+func readSnapshot(r io.Reader) (*state.Image, error) {
 	image, err := store.ReadSnapshot(r)
 	if err == nil {
 		err = state.New().Restore(image)
 	}
-	if err == nil {
-		err = to.Restore(image)
-	}
 	if err != nil {
-		return nil, fmt.Errorf("take over a peer's snapshot: %w", err)
+		return nil, fmt.Errorf("read a peer's snapshot: %w", err)
 	}
 	return image, nil
+}
+
+// replace puts a snapshot's state in the place of the stored one, and reads it
+// back: raft removes the log behind it. The store begins a new directory and
+// switches to it at once.
+func replace(to *store.Store, image *state.Image) error {
+	err := to.Restore(image)
+	if err == nil {
+		err = to.Verify()
+	}
+	if err != nil {
+		return fmt.Errorf("take over a peer's snapshot: %w", err)
+	}
+	return nil
 }
 
 // persist makes every image up to index durable, oldest first. An image that

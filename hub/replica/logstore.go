@@ -44,6 +44,8 @@ type logStore struct {
 
 	mu    sync.Mutex
 	sizes logSizes // for truncation by bytes; guarded by mu
+
+	end sync.Mutex // held while the log's end is noted or cut: else a hint points beyond it
 }
 
 // openLogStore verifies the whole log: raft panics on entries that it cannot read.
@@ -139,6 +141,8 @@ func (s *logStore) DeleteRange(first, last uint64) error {
 	if err := s.latch.err(); err != nil {
 		return err
 	}
+	s.end.Lock()
+	defer s.end.Unlock()
 	if err := s.lowerHint(first, last); err != nil {
 		return err
 	}
@@ -149,6 +153,20 @@ func (s *logStore) DeleteRange(first, last uint64) error {
 	defer s.mu.Unlock()
 	s.sizes.remove(first, last)
 	return nil
+}
+
+// dropBelow empties a log that ends before index, where a snapshot ends: what
+// follows the snapshot could not be appended behind a gap.
+func (s *logStore) dropBelow(index uint64) error {
+	first, err := s.wal.FirstIndex()
+	if err != nil {
+		return err
+	}
+	last, err := s.wal.LastIndex()
+	if err != nil || last == 0 || last >= index {
+		return err
+	}
+	return s.DeleteRange(first, last)
 }
 
 // lowerHint is called before entries first..last are removed. Removing the head
@@ -173,6 +191,8 @@ func (s *logStore) lowerHint(first, last uint64) error {
 
 // noteEnd records durably how far the log reaches now.
 func (s *logStore) noteEnd() error {
+	s.end.Lock()
+	defer s.end.Unlock()
 	last, err := s.wal.LastIndex()
 	if err != nil {
 		return err

@@ -10,7 +10,6 @@ type progress struct {
 	mu      sync.Mutex
 	pending int       // entries proposed and not answered
 	since   time.Time // when the oldest wait began, or the newest answer came
-	last    time.Time // newest answer
 }
 
 func (p *progress) proposed(now time.Time) {
@@ -26,7 +25,7 @@ func (p *progress) settled(now, began time.Time) time.Duration {
 	p.mu.Lock()
 	defer p.mu.Unlock()
 	p.pending--
-	p.since, p.last = now, now
+	p.since = now
 	return now.Sub(began)
 }
 

@@ -45,6 +45,8 @@ type Replica struct {
 	progress progress
 	leading  atomic.Bool // elected, and everything committed before is applied
 
+	checkpoints sync.Mutex // held by Checkpoint: one at a time
+
 	closing   chan struct{} // Close has begun
 	stopped   chan struct{} // raft has ended: nothing will be answered any more
 	haltOnce  sync.Once
@@ -148,6 +150,9 @@ func (r *Replica) openState(advanced func([]crdt.Pact)) error {
 	if err := r.snapshots.check(image.Meta.Index); err != nil {
 		return err
 	}
+	if err := r.log.dropBelow(r.snapshots.index()); err != nil {
+		return err
+	}
 	return r.state.Restore(image)
 }
 
@@ -211,7 +216,7 @@ func (r *Replica) TransferLeadership() error {
 	if r.raft.State() != raft.Leader {
 		return nil
 	}
-	return r.raft.LeadershipTransfer().Error()
+	return r.await(r.raft.LeadershipTransfer())
 }
 
 // lead follows elections: as leader it applies what is committed before it
@@ -243,8 +248,10 @@ func (r *Replica) lead() {
 	}
 }
 
-// takeOffice makes leading what raft says, once the state has caught up.
+// takeOffice makes leading what raft says, once the state has caught up: until
+// then not even a leader of the term before leads.
 func (r *Replica) takeOffice() {
+	r.leading.Store(false)
 	r.leading.Store(r.raft.State() == raft.Leader && r.await(r.raft.Barrier(0)) == nil)
 }
 

@@ -84,6 +84,16 @@ func (s *snapshots) newest() *description {
 	return s.checkpoint
 }
 
+// index returns how far the newest snapshot reaches, 0 if there is none.
+func (s *snapshots) index() uint64 {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	if meta := s.newest(); meta != nil {
+		return meta.Index
+	}
+	return 0
+}
+
 // List returns the newest snapshot only: older ones have nothing to offer.
 func (s *snapshots) List() ([]*raft.SnapshotMeta, error) {
 	s.mu.Lock()
@@ -152,7 +162,8 @@ func (s *snapshots) spool() (*os.File, int64, error) {
 // Create begins a snapshot: of this node (the state machine then calls
 // ofCheckpoint on the sink), or the copy of a peer's.
 func (s *snapshots) Create(version raft.SnapshotVersion, index, term uint64, members raft.Configuration,
-	membersIndex uint64, _ raft.Transport) (raft.SnapshotSink, error) {
+	membersIndex uint64, _ raft.Transport,
+) (raft.SnapshotSink, error) {
 	if version != 1 {
 		return nil, fmt.Errorf("snapshot version %d is not supported", version)
 	}
@@ -170,14 +181,19 @@ func (s *snapshots) takenOver(stateIndex uint64) error {
 	if s.received == nil {
 		return nil
 	}
-	meta := *s.received
-	meta.ID, meta.StateIndex = idCheckpoint, stateIndex
-	if s.checkpoint == nil || s.checkpoint.Index < meta.Index {
+	if s.newest() == s.received {
+		meta := *s.received
+		meta.ID, meta.StateIndex = idCheckpoint, stateIndex
 		if err := writeMeta(filepath.Join(s.dir, fileCheckpoint), &meta); err != nil {
 			return err
 		}
 		s.checkpoint = &meta
 	}
+	return s.drop()
+}
+
+// drop removes the received snapshot. Caller holds mu.
+func (s *snapshots) drop() error {
 	if err := os.Remove(filepath.Join(s.dir, fileReceived)); err != nil {
 		return err
 	}
@@ -185,18 +201,25 @@ func (s *snapshots) takenOver(stateIndex uint64) error {
 	return os.Remove(filepath.Join(s.dir, fileData))
 }
 
-// finish takes over a snapshot that was received before a crash.
+// finish takes over a snapshot that was received before a crash. One that this
+// node has passed since is the past: it is dropped. Open alone calls it.
 func (s *snapshots) finish() error {
-	if s.received == nil {
+	switch {
+	case s.received == nil:
 		return nil
+	case s.newest() != s.received:
+		return s.drop()
 	}
 	_, data, err := s.Open(idReceived)
 	if err != nil {
 		return err
 	}
 	defer data.Close()
-	image, err := replace(s.stored, data)
+	image, err := readSnapshot(data)
 	if err != nil {
+		return err
+	}
+	if err := replace(s.stored, image); err != nil {
 		return err
 	}
 	return s.takenOver(image.Meta.Index)
