@@ -189,13 +189,22 @@ func TestRefusals(t *testing.T) {
 		{"another epoch", acme, batch(acme, epoch+1, 1, 1), wire.OutcomeRetry, wire.ReasonEpochChanged},
 		{"another author", globex, batch(acme, epoch, 1, 1), wire.OutcomeRefused, wire.ReasonAuthorForged},
 		{"a gap", acme, batch(acme, epoch, 5, 1), wire.OutcomeGap, wire.ReasonSeqGap},
-		{"unknown pact", acme, with(func(b *wire.Batch) { b.Pact, b.Ops[0].Key.Pact = "nothing", "nothing" }),
-			wire.OutcomeRetry, wire.ReasonPactUnknown},
-		{"stamp of tomorrow", acme, with(func(b *wire.Batch) { b.Ops[0].Stamp = crdt.StampAt(time.Now().Add(24 * time.Hour)) }),
-			wire.OutcomeRefused, wire.ReasonStampFuture},
-		{"field of another writer", acme, wire.Batch{Pact: "tickets", Epoch: epoch,
-			After: crdt.OpID{Author: author(acme), Seq: 1}, Ops: []crdt.Op{op(acme, 2, "note")}},
-			wire.OutcomeRefused, wire.ReasonPactWriter},
+		{
+			"unknown pact", acme, with(func(b *wire.Batch) { b.Pact, b.Ops[0].Key.Pact = "nothing", "nothing" }),
+			wire.OutcomeRetry, wire.ReasonPactUnknown,
+		},
+		{
+			"stamp of tomorrow", acme, with(func(b *wire.Batch) { b.Ops[0].Stamp = crdt.StampAt(time.Now().Add(24 * time.Hour)) }),
+			wire.OutcomeRefused, wire.ReasonStampFuture,
+		},
+		{
+			"field of another writer", acme,
+			wire.Batch{
+				Pact: "tickets", Epoch: epoch,
+				After: crdt.OpID{Author: author(acme), Seq: 1}, Ops: []crdt.Op{op(acme, 2, "note")},
+			},
+			wire.OutcomeRefused, wire.ReasonPactWriter,
+		},
 	} {
 		result, err := publishOnce(ctx, c.Client(leader, tc.who), tc.batch)
 		if err != nil {

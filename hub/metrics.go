@@ -33,14 +33,20 @@ func newMetrics(h *Hub) *metrics {
 	}
 	return &metrics{
 		hub: h,
-		ops: prometheus.NewCounterVec(prometheus.CounterOpts{Name: "entente_hub_ops_total",
-			Help: "Ops answered by this node, by outcome and, where there is one, the reason."},
+		ops: prometheus.NewCounterVec(prometheus.CounterOpts{
+			Name: "entente_hub_ops_total",
+			Help: "Ops answered by this node, by outcome and, where there is one, the reason.",
+		},
 			[]string{"outcome", "reason"}),
-		commit: prometheus.NewHistogram(prometheus.HistogramOpts{Name: "entente_hub_commit_seconds",
+		commit: prometheus.NewHistogram(prometheus.HistogramOpts{
+			Name:    "entente_hub_commit_seconds",
 			Help:    "Time from proposing an entry to having applied it, as leader.",
-			Buckets: prometheus.ExponentialBuckets(0.00025, 2, 16)}),
-		entries: prometheus.NewCounter(prometheus.CounterOpts{Name: "entente_hub_entries_committed_total",
-			Help: "Log entries that this node committed as leader."}),
+			Buckets: prometheus.ExponentialBuckets(0.00025, 2, 16),
+		}),
+		entries: prometheus.NewCounter(prometheus.CounterOpts{
+			Name: "entente_hub_entries_committed_total",
+			Help: "Log entries that this node committed as leader.",
+		}),
 		applied:        desc("applied_index", "Newest log entry in the merged state."),
 		committedIndex: desc("commit_index", "Newest log entry that this node knows to be committed."),
 		checkpoint:     desc("checkpoint_index", "Newest log entry in the state on disk."),

@@ -84,17 +84,18 @@ func (f *Fanout) grown(pact crdt.Pact) <-chan struct{} {
 // allowed does, which is asked before each slice. An error is that of ctx, send or
 // allowed, or a *wire.Error.
 func (f *Fanout) Serve(ctx context.Context, pact crdt.Pact, cursor crdt.Position,
-	allowed func() error, send func(wire.Slice) error) error {
+	allowed func() error, send func(wire.Slice) error,
+) error {
 	f.subscribers.Add(1)
 	defer f.subscribers.Add(-1)
 	beat := time.NewTimer(f.cfg.Heartbeat)
 	defer beat.Stop()
 	due := true // the first slice goes out even if it is empty: it tells the head
 	for {
-		grown := f.grown(pact)
-		if err := allowed(); err != nil {
+		if err := allowed(); err != nil { // first: a refused name leaves no trace
 			return err
 		}
+		grown := f.grown(pact)
 		slice, err := f.read(ctx, pact, cursor)
 		if err != nil {
 			return err

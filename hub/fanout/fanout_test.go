@@ -3,6 +3,7 @@ package fanout
 import (
 	"context"
 	"errors"
+	"strconv"
 	"sync"
 	"testing"
 	"testing/synctest"
@@ -82,7 +83,9 @@ func TestCoalescing(t *testing.T) {
 		}
 		time.Sleep(time.Second)
 		cancel()
-		<-ended
+		if err := <-ended; !errors.Is(err, context.Canceled) {
+			t.Errorf("ended with %v", err)
+		}
 		if last != 100 || len(sizes) > 12 {
 			t.Errorf("got as far as %d of 100 in slices of %v", last, sizes)
 		}
@@ -132,11 +135,17 @@ func TestCursorAhead(t *testing.T) {
 		f := newFanout(g, false)
 		got := make(chan wire.Slice, 1)
 		stop := errors.New("enough")
-		go f.Serve(t.Context(), "p", cursor, always, func(s wire.Slice) error { got <- s; return stop })
+		ended := make(chan error, 1)
+		go func() {
+			ended <- f.Serve(t.Context(), "p", cursor, always, func(s wire.Slice) error { got <- s; return stop })
+		}()
 		time.Sleep(time.Second)
 		g.grow(f, 4)
 		if s := <-got; len(s.Entries) != 2 || s.Entries[0].Offset != 6 {
 			t.Errorf("after catching up: %+v", s)
+		}
+		if err := <-ended; err != stop {
+			t.Errorf("ended with %v", err)
 		}
 	})
 }
@@ -168,4 +177,20 @@ func TestAllowedEachTime(t *testing.T) {
 			t.Errorf("ended with %v", err)
 		}
 	})
+}
+
+// Names that nobody may read leave nothing behind, however many are asked for.
+func TestRefusedNamesAreForgotten(t *testing.T) {
+	f := newFanout(&growing{}, true)
+	refused := wire.Errorf(wire.ReasonPactUnknown, "no")
+	for i := range 100_000 {
+		err := f.Serve(t.Context(), crdt.Pact(strconv.Itoa(i)), crdt.Position{}, func() error { return refused },
+			func(wire.Slice) error { return nil })
+		if err != refused {
+			t.Fatalf("ended with %v", err)
+		}
+	}
+	if n := len(f.wake); n != 0 {
+		t.Errorf("%d names are kept", n)
+	}
 }

@@ -1,6 +1,7 @@
 package replica
 
 import (
+	"errors"
 	"reflect"
 	"testing"
 	"time"
@@ -191,7 +192,9 @@ func TestCloseAtAnyMoment(t *testing.T) {
 			t.Fatal("the replica does not close")
 		}
 		for range cap(waits) {
-			<-waits
+			if err := <-waits; err != nil && !errors.Is(err, ErrUnknown) && !errors.Is(err, ErrNotLeader) {
+				t.Errorf("a wait ended with %v", err)
+			}
 		}
 		if err := c.start("n1"); err != nil {
 			t.Fatal(err)

@@ -77,7 +77,7 @@ func TestNodePortKnowsRoles(t *testing.T) {
 			go func() { // answers one byte to whoever it lets in
 				if conn, err := server.Accept(); err == nil {
 					defer conn.Close()
-					conn.Write([]byte{1})
+					_, _ = conn.Write([]byte{1}) // whoever was let in reads it
 				}
 			}()
 			client := layer(t, "n2", server.listener.Addr().String(), tc.client)
@@ -119,7 +119,7 @@ func TestSilentPeer(t *testing.T) {
 	go func() {
 		if conn, err := server.Accept(); err == nil {
 			defer conn.Close()
-			conn.Write([]byte{1})
+			_, _ = conn.Write([]byte{1}) // the caller tells if it does not come
 		}
 	}()
 	if err := talk(layer(t, "n2", address, securityOf(t, ca, ca, identity.Node{Hub: hubID, Name: "n2"}))); err != nil {

@@ -55,12 +55,19 @@ type Server struct {
 	cfg      Config
 	draining chan struct{}
 	drain    sync.Once
+
+	publishers, subscribers *streams
 }
 
 var _ wire.Server = (*Server)(nil)
 
 // New returns a Server that is not draining.
-func New(cfg Config) *Server { return &Server{cfg: cfg, draining: make(chan struct{})} }
+func New(cfg Config) *Server {
+	return &Server{
+		cfg: cfg, draining: make(chan struct{}),
+		publishers: newStreams(publishersMax), subscribers: newStreams(subscribersMax),
+	}
+}
 
 // Drain ends every stream after answering what was admitted, with a reason that
 // sends agents to another node. gRPC's own graceful stop waits for streams that
@@ -108,6 +115,11 @@ func (s *Server) Publish(ctx context.Context, stream wire.PublishStream) error {
 	if err != nil {
 		return err
 	}
+	leave, err := s.publishers.enter(who)
+	if err != nil {
+		return err
+	}
+	defer leave()
 	admitted := make(chan *admission.Pending, wire.InFlightMax)
 	ended := make(chan error, 1)
 	go func() { // ends with the stream, which ends when this call returns
@@ -178,6 +190,11 @@ func (s *Server) Subscribe(ctx context.Context, pact crdt.Pact, cursor crdt.Posi
 	if err != nil {
 		return err
 	}
+	leave, err := s.subscribers.enter(who)
+	if err != nil {
+		return err
+	}
+	defer leave()
 	ctx, cancel := context.WithCancelCause(ctx)
 	defer cancel(nil)
 	go func() {
