@@ -221,6 +221,12 @@ func TestRefusals(t *testing.T) {
 	if _, err := node.Greet(ctx, wire.Hello{}); wire.ReasonOf(err) != wire.ReasonAuthorUnknown {
 		t.Errorf("a node's certificate on the agents' port: %v", err)
 	}
+}
+
+func TestRefusedFeeds(t *testing.T) {
+	c := hubtest.Start(t, 1, tickets(), nil)
+	leader, epoch := c.Leader(), epochOf(c)
+	hubtest.Eventually(t, "readiness", func() bool { return leader.Hub().Readyz() == nil })
 	for _, tc := range []struct {
 		name   string
 		who    identity.Agent
@@ -231,7 +237,7 @@ func TestRefusals(t *testing.T) {
 		{"another epoch", acme, crdt.Position{Epoch: epoch + 1, Offset: 1}, wire.ReasonEpochChanged},
 		{"beyond the head", acme, crdt.Position{Epoch: epoch, Offset: 99}, wire.ReasonCursorBeyond},
 	} {
-		feed, err := c.Client(leader, tc.who).Subscribe(ctx, "tickets", tc.cursor)
+		feed, err := c.Client(leader, tc.who).Subscribe(t.Context(), "tickets", tc.cursor)
 		if err == nil {
 			_, err = feed.Recv()
 		}
