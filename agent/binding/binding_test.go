@@ -180,23 +180,48 @@ func TestComments(t *testing.T) {
 		{connectors.Comment{Body: "hello", Internal: true}, false},
 		{connectors.Comment{Body: "[home] hello"}, false},
 	} {
-		if rule.Sends(c.comment) != c.sends {
-			t.Errorf("%+v", c.comment)
+		if sends, p := rule.Sends(c.comment); sends != c.sends || p != nil {
+			t.Errorf("%+v: %v", c.comment, p)
 		}
 	}
 	if got := rule.Body("Ann", "acme", "hi"); got != "**Ann** (acme):\n\nhi" {
 		t.Errorf("%q", got)
 	}
 	careless, _ := load(t, "fields: {comments: {field: c, send: 'true'}}").Comments()
-	if careless.Sends(connectors.Comment{Internal: true}) || !careless.Sends(connectors.Comment{}) {
+	sends := func(r binding.CommentRule, c connectors.Comment) bool {
+		ok, p := r.Sends(c)
+		return ok && p == nil
+	}
+	if sends(careless, connectors.Comment{Internal: true}) || !sends(careless, connectors.Comment{}) {
 		t.Error("an expression that ignores it.internal let an internal comment out")
 	}
 	stated, _ := load(t, "fields: {comments: {field: c, send: 'it.internal || true'}}").Comments()
-	if !stated.Sends(connectors.Comment{Internal: true}) {
+	if !sends(stated, connectors.Comment{Internal: true}) {
 		t.Error("internal comments stay although the binding says so")
 	}
 	if got := careless.Body("Ann", "acme", "hi"); got != "Ann (acme):\n\nhi" {
 		t.Errorf("%q", got)
+	}
+}
+
+// TestUndecidedComment: a comment on which the send expression fails is neither
+// sent nor silently kept.
+func TestUndecidedComment(t *testing.T) {
+	for _, c := range []struct {
+		send, body, code string
+	}{
+		{`int(it.body) > 0`, "no number", binding.CodeExpression},
+		{`it.missing`, "hello", binding.CodeExpression},
+		{`dyn(it.body)`, "hello", binding.CodeExpression},
+		{`it.body != ""`, strings.Repeat("x", 65<<10), binding.CodeSize},
+	} {
+		rule, _ := load(t, "fields: {comments: {field: c, send: '"+c.send+"'}}").Comments()
+		if sends, p := rule.Sends(connectors.Comment{Body: c.body}); sends || p == nil || p.Code != c.code || strings.Contains(p.Message, "hello") {
+			t.Errorf("%s: %v %+v", c.send, sends, p)
+		}
+		if sends, p := rule.Sends(connectors.Comment{Body: c.body, Internal: true}); sends || p != nil {
+			t.Errorf("%s: an internal comment: %v %+v", c.send, sends, p)
+		}
 	}
 }
 

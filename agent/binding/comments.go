@@ -1,6 +1,8 @@
 package binding
 
 import (
+	"fmt"
+
 	"github.com/entente-sync/entente/connectors"
 	"github.com/entente-sync/entente/crdt"
 	"github.com/entente-sync/entente/crdt/value"
@@ -25,20 +27,26 @@ func (r CommentRule) Field() crdt.Field { return r.field }
 func (r CommentRule) Receives() bool { return r.direction != Send }
 
 // Sends reports whether local comment c leaves. An internal one stays home unless
-// the binding's send expression looks at it.internal and says otherwise; so does
-// every comment on which the expression fails.
-func (r CommentRule) Sends(c connectors.Comment) bool {
+// the binding's send expression looks at it.internal and says otherwise. With a
+// problem nobody knows: the comment stays home until somebody has looked.
+func (r CommentRule) Sends(c connectors.Comment) (bool, *Problem) {
 	if r.direction == Receive || c.Internal && !r.internal {
-		return false
+		return false, nil
 	}
 	if r.send == nil {
-		return true
+		return true, nil
 	}
 	author := map[string]value.Value{"name": value.Text(c.Author.Name), "email": value.Text(c.Author.Email)}
 	v, p := r.send.eval(value.Map(map[string]value.Value{
 		"internal": value.Bool(c.Internal), "body": value.Text(c.Body), "author": value.Map(author),
 	}))
-	return p == nil && v.AsBool()
+	switch {
+	case p != nil:
+		return false, p
+	case v.Kind() != value.KindBool:
+		return false, &Problem{Code: CodeExpression, Message: fmt.Sprintf("send: gives %s, want bool", v.Kind())}
+	}
+	return v.AsBool(), nil
 }
 
 // Body renders a comment of somebody elsewhere: the byline, an empty line, the

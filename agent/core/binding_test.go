@@ -64,9 +64,17 @@ func (testBinding) Comments() (core.CommentRule, bool) { return testComments{}, 
 
 type testComments struct{}
 
-func (testComments) Field() crdt.Field               { return "comments" }
-func (testComments) Receives() bool                  { return true }
-func (testComments) Sends(c connectors.Comment) bool { return !c.Internal }
+func (testComments) Field() crdt.Field { return "comments" }
+func (testComments) Receives() bool    { return true }
+
+// Sends cannot decide about a comment that asks "?".
+func (testComments) Sends(c connectors.Comment) (bool, *core.Problem) {
+	if c.Body == "?" {
+		return false, &core.Problem{Code: "value.expression", Message: "send: the expression failed on this value"}
+	}
+	return !c.Internal, nil
+}
+
 func (testComments) Body(author string, site crdt.Site, body string) string {
 	return author + " (" + string(site) + "):\n" + body
 }

@@ -37,46 +37,43 @@ func (s *step) captureComments(v *view, in *intent) error {
 	}
 	var known []entry // read when first needed
 	for i := range v.rec.Comments {
-		c := &v.rec.Comments[i]
-		_, linked, err := shadow.Comment(s.tx, v.system, v.sh.ID, c.Key)
-		if err != nil {
-			return err
-		}
-		if linked || !rule.Sends(*c) && !c.Author.Self {
-			continue
-		}
-		if c.Author.Self {
-			if in != nil && in.Kind == connectors.WriteComment && appended(v.rec, in, c) {
-				continue // it may be that write's, which its answer tells
-			}
-			if known == nil {
-				if known, err = s.entries(v, rule); err != nil {
-					return err
-				}
-			}
-			if matched, err := s.matchOwn(v, rule, known, c); err != nil || matched {
-				if err != nil {
-					return err
-				}
-				continue
-			}
-			if !rule.Sends(*c) {
-				continue
-			}
-			if abreast, err := s.abreast(v.pact.Name); err != nil {
-				return err
-			} else if !abreast {
-				if err := s.lookAt(v.system, keyItem(v.rec.Key), s.now+s.cfg.backoffMin().Milliseconds()); err != nil {
-					return err
-				}
-				continue
-			}
-		}
-		if err := s.comment(v, rule, c); err != nil {
+		if err := s.captureComment(v, rule, in, &v.rec.Comments[i], &known); err != nil {
 			return err
 		}
 	}
 	return nil
+}
+
+func (s *step) captureComment(v *view, rule CommentRule, in *intent, c *connectors.Comment, known *[]entry) error {
+	_, linked, err := shadow.Comment(s.tx, v.system, v.sh.ID, c.Key)
+	if err != nil || linked {
+		return err
+	}
+	if c.Author.Self {
+		if in != nil && in.Kind == connectors.WriteComment && appended(v.rec, in, c) {
+			return nil // it may be that write's, which its answer tells
+		}
+		if *known == nil {
+			if *known, err = s.entries(v, rule); err != nil {
+				return err
+			}
+		}
+		if matched, err := s.matchOwn(v, rule, *known, c); err != nil || matched {
+			return err
+		}
+	}
+	sends, problem := rule.Sends(*c)
+	if !sends && problem == nil {
+		return s.free(v.system, s.commentID(v.system, v.sh.Key, c.Key), rule.Field())
+	}
+	if c.Author.Self {
+		if abreast, err := s.abreast(v.pact.Name); err != nil {
+			return err
+		} else if !abreast {
+			return s.lookAt(v.system, keyItem(v.rec.Key), s.now+s.cfg.backoffMin().Milliseconds())
+		}
+	}
+	return s.comment(v, rule, c, problem)
 }
 
 // matchOwn ties a comment by our own account to a known one of equal content
@@ -95,8 +92,8 @@ func (s *step) matchOwn(v *view, rule CommentRule, known []entry, c *connectors.
 	return false, nil
 }
 
-// comment says one local comment.
-func (s *step) comment(v *view, rule CommentRule, c *connectors.Comment) error {
+// comment says one local comment, or holds it if the binding has a problem with it.
+func (s *step) comment(v *view, rule CommentRule, c *connectors.Comment, problem *Problem) error {
 	field, ok := v.pact.Field(rule.Field())
 	if !ok || !field.MayWrite(s.cfg.Site) {
 		return nil
@@ -119,6 +116,9 @@ func (s *step) comment(v *view, rule CommentRule, c *connectors.Comment) error {
 		}
 		return shadow.LinkComment(s.tx, v.system, v.sh.ID, child, c.Key)
 	}
+	if problem != nil {
+		return s.holdComment(v, rule, child, problem.Code, problem.Message)
+	}
 	author := map[string]value.Value{"name": value.Text(c.Author.Name)}
 	if c.Author.Email != "" && slices.Contains(field.Share, "email") {
 		author["email"] = value.Text(c.Author.Email)
@@ -128,10 +128,7 @@ func (s *step) comment(v *view, rule CommentRule, c *connectors.Comment) error {
 		"body": value.Text(c.Body), "internal": value.Bool(c.Internal),
 	})
 	if err := pact.CheckValue(field, val); err != nil {
-		return s.hold(Hold{
-			System: v.system, Record: child, Field: rule.Field(), Key: v.sh.Key,
-			Code: pact.ReasonValue, Message: err.Error(), Outgoing: true,
-		})
+		return s.holdComment(v, rule, child, pact.ReasonValue, err.Error())
 	}
 	if _, ok, err := s.say(draft{key: at, value: val, system: v.system, when: when, ahead: v.ahead}); err != nil || !ok {
 		return err
@@ -150,6 +147,14 @@ func (s *step) comment(v *view, rule CommentRule, c *connectors.Comment) error {
 		return err
 	}
 	return s.spread(v.system, v.sh.ID)
+}
+
+// holdComment parks one local comment; the others flow.
+func (s *step) holdComment(v *view, rule CommentRule, child crdt.RecordID, code, message string) error {
+	return s.hold(Hold{
+		System: v.system, Record: child, Field: rule.Field(), Key: v.sh.Key,
+		Code: code, Message: message, Outgoing: true,
+	})
 }
 
 // entries returns the live comments of a record that the pact knows, in the

@@ -94,7 +94,8 @@ type CommentRule interface {
 	// Field is the pact's comment field ("comments").
 	Field() crdt.Field
 	// Sends reports whether local comment c leaves; internal ones never by default.
-	Sends(c connectors.Comment) bool
+	// With a problem that comment is held.
+	Sends(c connectors.Comment) (bool, *Problem)
 	Receives() bool
 	// Body renders a comment from elsewhere, with its byline.
 	Body(author string, site crdt.Site, body string) string

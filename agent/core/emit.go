@@ -2,6 +2,7 @@ package core
 
 import (
 	"errors"
+	"fmt"
 	"time"
 
 	"github.com/entente-sync/entente/agent/inbox"
@@ -66,7 +67,7 @@ func (s *step) say(d draft) (v shadow.Version, ok bool, err error) {
 	if len(op.Value) > crdt.ValueBytesMax {
 		return v, false, s.hold(Hold{
 			System: d.system, Record: d.key.Record, Field: d.key.Field, Code: "op.oversize",
-			Message: "the value is larger than an op may be", Outgoing: true,
+			Message: fmt.Sprintf("the value has %d bytes, limit %d", len(op.Value), crdt.ValueBytesMax), Outgoing: true,
 		})
 	}
 	op, err = outbox.Append(s.tx, op, finish)

@@ -1,6 +1,7 @@
 package core_test
 
 import (
+	"regexp"
 	"slices"
 	"strings"
 	"testing"
@@ -32,19 +33,53 @@ func TestUnmappedValueHoldsOneField(t *testing.T) {
 	}
 }
 
+// TestOversizeValueHoldsOneField: of a text that is too large for the pact, and of
+// one that only its envelope makes too large for an op.
 func TestOversizeValueHoldsOneField(t *testing.T) {
+	for code, size := range map[string]int{"pact.value": crdt.ValueBytesMax + 1, "op.oversize": crdt.ValueBytesMax} {
+		t.Run(code, func(t *testing.T) {
+			w, acme, globex, a, b := calm(t, nil)
+			large := strings.Repeat("x", size)
+			acme.edit(a, "description", large, "title", "second")
+			w.rest()
+			globex.shows(b, "title", "second")
+			globex.shows(b, "description", "smokes")
+			h := acme.holds()["description"]
+			if h.Code != code || !h.Outgoing || len(acme.holds()) != 1 || len(acme.pending()) > 0 {
+				t.Errorf("%d ops wait, hold %+v", len(acme.pending()), h)
+			}
+			if !sizeAndLimit.MatchString(h.Message) {
+				t.Errorf("the message tells no size and limit: %s", h.Message)
+			}
+			globex.edit(b, "description", "theirs")
+			w.rest()
+			acme.shows(a, "description", large) // a held edit is not overwritten
+			acme.edit(a, "description", "short again")
+			w.rest()
+			globex.shows(b, "description", "short again")
+			if len(acme.holds()) > 0 {
+				t.Errorf("holds %+v", acme.holds())
+			}
+		})
+	}
+}
+
+var sizeAndLimit = regexp.MustCompile(`has 655\d\d bytes, limit 65536`)
+
+func TestUndecidedCommentIsHeldAndTheRestFlows(t *testing.T) {
 	w, acme, globex, a, b := calm(t, nil)
-	acme.edit(a, "description", strings.Repeat("x", crdt.ValueBytesMax+1), "title", "second")
+	for _, body := range []string{"?", "still smokes"} {
+		_, err := acme.sys.AddComment("jane", a, body, false, time.Time{})
+		w.must(err)
+	}
+	acme.edit(a, "title", "second")
 	w.rest()
 	globex.shows(b, "title", "second")
-	globex.shows(b, "description", "smokes")
-	if h := acme.holds()["description"]; !h.Outgoing {
-		t.Errorf("holds %+v", acme.holds())
+	rec, _ := globex.sys.Get(b)
+	if len(rec.Comments) != 1 || !strings.Contains(rec.Comments[0].Body, "still smokes") {
+		t.Errorf("globex shows %d comments", len(rec.Comments))
 	}
-	acme.edit(a, "description", "short again")
-	w.rest()
-	globex.shows(b, "description", "short again")
-	if len(acme.holds()) > 0 {
+	if h := acme.holds()["comments"]; h.Code != "value.expression" || !h.Outgoing || h.Key != a || len(acme.holds()) != 1 {
 		t.Errorf("holds %+v", acme.holds())
 	}
 }

@@ -40,7 +40,7 @@ func mutants() []mutant {
 		{"writes without the revision just read", "agent/core/reconcile.go", "w.IfRevision = v.rec.Revision", `w.IfRevision = ""`},
 		{"open write is captured as an edit", "agent/core/capture.go", "if _, open := in.Fields[f]; open {", "if _, open := in.Fields[f]; open && false {"},
 		{"internal comments leave", "agent/binding/comments.go", "r.direction == Receive || c.Internal && !r.internal", "r.direction == Receive"},
-		{"own comments come back", "agent/core/comment.go", "if linked || !rule.Sends(*c) && !c.Author.Self {", "if !rule.Sends(*c) && !c.Author.Self {"},
+		{"own comments come back", "agent/core/comment.go", "if err != nil || linked {\n\t\treturn err\n\t}\n\tif c.", "if err != nil {\n\t\treturn err\n\t}\n\tif c."},
 		{"delete buries unseen edits", "hub/state/merge.go", "for _, r := range life.Unseen(rec.registers(), p.lineage) {", "for _, r := range life.Unseen(func(func(*crdt.Register) bool) {}, p.lineage) {"},
 		{"coarse revisions are believed", "agent/core/observe.go", "const revisionGrainMax = time.Minute", "const revisionGrainMax = -time.Hour"},
 		{"404 is forgotten", "agent/core/observe.go", "const unlinkedMax = 10", "const unlinkedMax = 0"},

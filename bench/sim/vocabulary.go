@@ -134,7 +134,14 @@ func (b bound) Enters(local map[string]value.Value) (bool, *core.Problem) {
 
 func (b bound) Comments() (core.CommentRule, bool) {
 	rule, ok := b.Binding.Comments()
-	return rule, ok
+	return boundComments{rule}, ok
+}
+
+type boundComments struct{ binding.CommentRule }
+
+func (c boundComments) Sends(comment connectors.Comment) (bool, *core.Problem) {
+	sends, p := c.CommentRule.Sends(comment)
+	return sends, problem(p)
 }
 
 func problem(p *binding.Problem) *core.Problem {
