@@ -35,14 +35,6 @@ func (d *dirty) author(p *pactState, a *author) {
 	}
 }
 
-// DirtyRows returns how many register versions the next TakeDirty will hold,
-// for the caller to bound memory by.
-func (m *Machine) DirtyRows() int {
-	m.mu.RLock()
-	defer m.mu.RUnlock()
-	return len(m.dirty.registers)
-}
-
 // TakeDirty returns what changed since the last TakeDirty, Restore or New, as of
 // the applied index, and begins anew. It takes time for each pact and each
 // author that was active, none for each register. An image that cannot be made
