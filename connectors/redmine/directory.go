@@ -55,6 +55,7 @@ type directory struct {
 	names    *names
 	at       time.Time
 	people   map[int]person
+	members  map[string]int // of the project, by e-mail, as far as they were looked up; lives with people
 	peopleAt time.Time
 }
 
@@ -65,7 +66,14 @@ type person struct {
 func (d *directory) forget() {
 	d.mu.Lock()
 	defer d.mu.Unlock()
-	d.names, d.people = nil, nil
+	d.names, d.people, d.members = nil, nil, nil
+}
+
+// expire forgets people after peopleTTL. The caller holds mu.
+func (d *directory) expire(now time.Time) {
+	if now.Sub(d.peopleAt) >= peopleTTL {
+		d.people, d.members = nil, nil
+	}
 }
 
 // labels are the words that refusals may begin with, and their fields.
@@ -191,7 +199,7 @@ func (c *client) person(ctx context.Context, op string, id int) (person, error) 
 		return p, nil
 	}
 	var answer struct {
-		User struct {
+		User *struct {
 			First string `json:"firstname"`
 			Last  string `json:"lastname"`
 			Mail  string `json:"mail"`
@@ -201,7 +209,13 @@ func (c *client) person(ctx context.Context, op string, id int) (person, error) 
 	if err != nil && connectors.ClassOf(err) != connectors.ClassNotFound && connectors.ClassOf(err) != connectors.ClassDenied {
 		return person{}, err
 	}
-	p := person{name: strings.TrimSpace(answer.User.First + " " + answer.User.Last), email: strings.ToLower(answer.User.Mail)}
+	var p person // as it stays for somebody who is hidden
+	if err == nil {
+		if answer.User == nil {
+			return person{}, c.fail(op, connectors.ClassMalformed, "user", "user is missing in the answer")
+		}
+		p = person{name: strings.TrimSpace(answer.User.First + " " + answer.User.Last), email: strings.ToLower(answer.User.Mail)}
+	}
 	c.names.mu.Lock()
 	defer c.names.mu.Unlock()
 	if c.names.people == nil {
@@ -214,47 +228,87 @@ func (c *client) person(ctx context.Context, op string, id int) (person, error) 
 func (c *client) known(id int) (person, bool) {
 	c.names.mu.Lock()
 	defer c.names.mu.Unlock()
-	if c.now().Sub(c.names.peopleAt) >= peopleTTL {
-		c.names.people = nil
-	}
+	c.names.expire(c.now())
 	p, ok := c.names.people[id]
 	return p, ok
 }
 
 const (
 	membersPage = 100
-	membersMax  = 10_000
+	// lookupsMax bounds what one write asks for to find one e-mail address.
+	lookupsMax = 200
 )
 
 // userByEmail looks among the project's members, one by one: without being an
 // administrator there is no search. 0 means that no member has the address.
 func (c *client) userByEmail(ctx context.Context, op, email string) (int, error) {
 	email = strings.ToLower(email)
-	for offset := 0; offset < membersMax; offset += membersPage {
+	if id, ok := c.member(email); ok {
+		return id, nil
+	}
+	asked := 0
+	for offset := 0; ; {
 		var page struct {
 			Memberships []struct {
 				User *named `json:"user"`
 			} `json:"memberships"`
+			Total int `json:"total_count"`
 		}
 		query := url.Values{"limit": {strconv.Itoa(membersPage)}, "offset": {strconv.Itoa(offset)}}
+		if asked++; asked > lookupsMax {
+			return 0, c.tooMany(op)
+		}
 		if _, err := c.http.JSON(ctx, httpcore.Request{Op: op, Path: httpcore.Path("projects", c.project, "memberships.json"), Query: query}, &page); err != nil {
 			return 0, err
+		}
+		if page.Memberships == nil {
+			return 0, c.fail(op, connectors.ClassMalformed, "memberships", "memberships is missing in the answer")
 		}
 		for _, m := range page.Memberships {
 			if m.User == nil {
 				continue
 			}
+			if _, ok := c.known(m.User.ID); !ok {
+				if asked++; asked > lookupsMax {
+					return 0, c.tooMany(op)
+				}
+			}
 			p, err := c.person(ctx, op, m.User.ID)
 			if err != nil {
 				return 0, err
 			}
+			c.remember(p.email, m.User.ID)
 			if p.email == email {
 				return m.User.ID, nil
 			}
 		}
-		if len(page.Memberships) < membersPage {
-			break
+		offset += len(page.Memberships)
+		if len(page.Memberships) == 0 || page.Total > 0 && offset >= page.Total {
+			return 0, nil
 		}
 	}
-	return 0, nil
+}
+
+func (c *client) member(email string) (int, bool) {
+	c.names.mu.Lock()
+	defer c.names.mu.Unlock()
+	c.names.expire(c.now())
+	id, ok := c.names.members[email]
+	return id, ok
+}
+
+func (c *client) remember(email string, id int) {
+	c.names.mu.Lock()
+	defer c.names.mu.Unlock()
+	if c.names.members == nil {
+		c.names.members = map[string]int{}
+	}
+	if email != "" {
+		c.names.members[email] = id
+	}
+}
+
+func (c *client) tooMany(op string) error {
+	return c.fail(op, connectors.ClassInvalid, fieldAssignee, "the e-mail address was not found in "+strconv.Itoa(lookupsMax)+
+		" look-ups among the project's members; those are kept for "+peopleTTL.String()+", so trying again within that time looks at the next ones")
 }

@@ -3,9 +3,11 @@ package redmine
 import (
 	"bytes"
 	"errors"
+	"fmt"
 	"io"
 	"net/http"
 	"os"
+	"strconv"
 	"strings"
 	"testing"
 	"time"
@@ -37,6 +39,11 @@ var noon = time.Date(2026, 11, 23, 12, 0, 0, 0, time.UTC)
 
 // offline is a connector that knows its names and two people already.
 func offline(t testing.TB, a *answers) *client {
+	t.Helper()
+	return offlineOver(t, a)
+}
+
+func offlineOver(t testing.TB, a http.RoundTripper) *client {
 	t.Helper()
 	opened, err := open(connectors.Settings{
 		Name: "redmine", URL: "http://redmine.test", Scope: map[string]string{"project": "sync"},
@@ -199,6 +206,66 @@ func TestFindNeedsAListing(t *testing.T) {
 	}
 	if keys, err := offline(t, &answers{body: []byte(`{"issues":[]}`)}).Find(t.Context(), "abc"); err != nil || len(keys) != 0 {
 		t.Errorf("none: %v, %v", keys, err)
+	}
+}
+
+// TestAssigneeNeedsAListing: an answer that lists nobody does not say that there
+// is nobody.
+func TestAssigneeNeedsAListing(t *testing.T) {
+	for body, class := range map[string]connectors.Class{
+		`{}`: connectors.ClassMalformed, `null`: connectors.ClassMalformed, `{"memberships":null}`: connectors.ClassMalformed,
+		`{"memberships":[{"user":{"id":7}}],"total_count":1}`: connectors.ClassMalformed, `{"memberships":[]}`: connectors.ClassInvalid,
+	} {
+		if id, err := offline(t, &answers{body: []byte(body)}).assignee(t.Context(), "update", "eve@acme.example"); connectors.ClassOf(err) != class {
+			t.Errorf("%s: %v, %v", body, id, err)
+		}
+	}
+}
+
+// crowd is a project of many members, all of whom show an e-mail address.
+type crowd struct{ members, asked int }
+
+func (w *crowd) RoundTrip(r *http.Request) (*http.Response, error) {
+	w.asked++
+	var body string
+	if _, member, ok := strings.Cut(r.URL.Path, "/users/"); ok {
+		body = `{"user":{"mail":"u` + strings.TrimSuffix(member, ".json") + `@acme.example"}}`
+	} else {
+		from, err := strconv.Atoi(r.URL.Query().Get("offset"))
+		if err != nil {
+			return nil, err
+		}
+		var page []string
+		for id := from + 1; id <= min(from+membersPage, w.members); id++ {
+			page = append(page, fmt.Sprintf(`{"user":{"id":%d}}`, id))
+		}
+		body = fmt.Sprintf(`{"memberships":[%s],"total_count":%d}`, strings.Join(page, ","), w.members)
+	}
+	return &http.Response{
+		StatusCode: http.StatusOK, Header: http.Header{"Content-Type": {"application/json"}},
+		Body: io.NopCloser(strings.NewReader(body)), Request: r,
+	}, nil
+}
+
+// TestLookupsAreBounded: one write does not ask for everybody, the next goes on
+// from there, and who was found is found again without a call.
+func TestLookupsAreBounded(t *testing.T) {
+	w := &crowd{members: 300}
+	conn := offlineOver(t, w)
+	conn.names.people = nil
+	_, err := conn.assignee(t.Context(), "update", "U250@acme.example")
+	var e *connectors.Error
+	if !errors.As(err, &e) || e.Class != connectors.ClassInvalid || e.Field != fieldAssignee || w.asked > lookupsMax {
+		t.Fatalf("%d calls: %v", w.asked, err)
+	}
+	if id, err := conn.assignee(t.Context(), "update", "U250@acme.example"); id != 250 || err != nil {
+		t.Fatalf("%v, %v", id, err)
+	}
+	before := w.asked
+	for _, email := range []string{"u250@acme.example", "u1@acme.example"} {
+		if _, err := conn.assignee(t.Context(), "update", email); err != nil || w.asked != before {
+			t.Errorf("%d calls for %s: %v", w.asked-before, email, err)
+		}
 	}
 }
 

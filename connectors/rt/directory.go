@@ -176,8 +176,14 @@ func (c *client) loginByEmail(ctx context.Context, op, email string) (string, er
 	if _, err := c.http.JSON(ctx, r, &found); err != nil {
 		return "", err
 	}
+	if found.Items == nil {
+		return "", c.fail(op, connectors.ClassMalformed, "items", "items is missing in the answer")
+	}
 	for _, p := range found.Items {
 		if strings.EqualFold(p.Email, email) {
+			if p.Login == "" {
+				return "", c.fail(op, connectors.ClassMalformed, "Name", "the account's name is missing in the answer")
+			}
 			return p.Login, nil
 		}
 	}

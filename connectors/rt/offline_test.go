@@ -234,6 +234,20 @@ func TestFindNeedsAListing(t *testing.T) {
 	}
 }
 
+// TestOwnerNeedsAListing: an answer that lists nobody does not say that there is
+// nobody.
+func TestOwnerNeedsAListing(t *testing.T) {
+	for body, class := range map[string]connectors.Class{
+		`{}`: connectors.ClassMalformed, `null`: connectors.ClassMalformed, `{"items":null}`: connectors.ClassMalformed,
+		`{"items":[{"EmailAddress":"ada@acme.example"}]}`: connectors.ClassMalformed, `{"items":[]}`: connectors.ClassInvalid,
+	} {
+		conn := offline(t, &answers{files: map[string][]byte{"users": []byte(body)}})
+		if login, err := conn.ownerName(t.Context(), "update", "ada@acme.example"); connectors.ClassOf(err) != class {
+			t.Errorf("%s: %q, %v", body, login, err)
+		}
+	}
+}
+
 // TestCheckBesideRead: Check forgets the people that a read is just adding to.
 func TestCheckBesideRead(t *testing.T) {
 	a := samples(t)
