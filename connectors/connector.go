@@ -30,9 +30,14 @@ type Connector interface {
 	Read(ctx context.Context, key Key) (Record, error)
 
 	// Write performs one write. A nil error says that it happened;
-	// ClassUnknown that it may have; every other class that it did not. A write
-	// with IfRevision that the system can check fails with ClassConflict when the
-	// record moved. Nothing is written but what the write names.
+	// ClassUnknown that it may have; every other class that it did not. The one
+	// exception is an update of several fields that the system takes in part: it
+	// fails with ClassInvalid or ClassDenied and names as Field one that was not
+	// taken. The other fields of that write may have been written then, and
+	// writing them again is harmless. A connector that can tell beforehand refuses
+	// before it writes anything. A write with IfRevision that the system can check
+	// fails with ClassConflict when the record moved. Nothing is written but what
+	// the write names.
 	Write(ctx context.Context, w Write) (Receipt, error)
 }
 

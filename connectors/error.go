@@ -20,7 +20,7 @@ const (
 	// ClassConflict: it did not happen; the record moved since IfRevision.
 	ClassConflict Class = "conflict"
 	// ClassInvalid: it did not happen; the system refuses the content, of Field if
-	// named. A person must act.
+	// named (see Write for the other fields of an update). A person must act.
 	ClassInvalid Class = "invalid"
 	// ClassDenied: it did not happen; the account may not. A person must act.
 	ClassDenied Class = "denied"

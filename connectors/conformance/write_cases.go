@@ -242,15 +242,30 @@ func unknownOption(t T, e *Env) {
 	f := e.Driver.Fields
 	key := e.create(t, "option", "", nil)
 	before := e.read(t, key)
+	rest := e.unique("option")
 	_, err := e.C.Write(e.context(t), connectors.Write{
 		Kind: connectors.WriteUpdate, Key: key,
-		Fields: map[string]value.Value{f.Enum: canaryText(), f.Text: e.unique("option")},
+		Fields: map[string]value.Value{f.Enum: canaryText(), f.Text: rest},
 	})
 	if got := refusal(t, e, err, connectors.ClassInvalid, "update with an unknown option").Field; got != f.Enum {
 		t.Errorf("Error.Field is %q, want %q: without the field the whole record is held", got, f.Enum)
 	}
 	if after := e.read(t, key); !after.Fields[f.Text].Equal(before.Fields[f.Text]) {
 		t.Error("a refused update was half applied: look at all values before writing any")
+	}
+	e.update(t, key, map[string]value.Value{f.Text: rest}) // what the agent does next
+	after := e.read(t, key)
+	if !after.Fields[f.Text].Equal(rest) && !slices.Contains(e.Caps.Normalises, f.Text) {
+		t.Error("the rest of a refused update can't be written by itself")
+	}
+	changes := 0
+	for _, c := range after.History[len(before.History):] {
+		if c.Field == f.Text {
+			changes++
+		}
+	}
+	if changes > 1 {
+		t.Errorf("Record.History has %d changes of a field that was written once", changes)
 	}
 }
 
