@@ -93,8 +93,12 @@ func (p *Pair) configure(ctx context.Context, example string) error {
 	if err != nil {
 		return err
 	}
-	for _, args := range [][]string{{"cert", "init"}, {"cert", "node", "n1", "127.0.0.1"},
-		{"cert", "agent", "acme", "a1"}, {"cert", "agent", "globex", "g1"}} {
+	for _, args := range [][]string{
+		{"cert", "init"},
+		{"cert", "node", "n1", "127.0.0.1"},
+		{"cert", "agent", "acme", "a1"},
+		{"cert", "agent", "globex", "g1"},
+	} {
 		cmd := exec.CommandContext(ctx, p.Binary, args...)
 		cmd.Dir = p.Dir
 		if out, err := cmd.CombinedOutput(); err != nil {

@@ -80,8 +80,10 @@ func editEverywhere(ctx context.Context, t *testing.T, p *pair.Pair, acme, globe
 		func() error { return p.RT.Comment(ctx, hana, ticket(6), "internal to Globex", true) },
 		// A new ticket on the other side.
 		func() error {
-			_, err := p.RT.Create(ctx, hana, map[string]any{"Subject": "[G-01] VPN", "Status": "open",
-				"CustomFields": map[string]any{"Description": "made in RT"}})
+			_, err := p.RT.Create(ctx, hana, map[string]any{
+				"Subject": "[G-01] VPN", "Status": "open",
+				"CustomFields": map[string]any{"Description": "made in RT"},
+			})
 			return err
 		},
 	} {

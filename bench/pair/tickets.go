@@ -39,8 +39,10 @@ func (p *Pair) Issues(ctx context.Context, deep bool) ([]Ticket, error) {
 	}
 	var out []Ticket
 	for _, row := range rows {
-		t := Ticket{Key: number(row["id"]), Title: text(row["subject"]), Description: lines(text(row["description"])),
-			Status: redmineStatus[name(row["status"])], Priority: redminePriority[name(row["priority"])]}
+		t := Ticket{
+			Key: number(row["id"]), Title: text(row["subject"]), Description: lines(text(row["description"])),
+			Status: redmineStatus[name(row["status"])], Priority: redminePriority[name(row["priority"])],
+		}
 		if deep {
 			if err := p.journals(ctx, &t); err != nil {
 				return nil, err
@@ -82,8 +84,10 @@ func (p *Pair) Tickets(ctx context.Context, deep bool) ([]Ticket, error) {
 	}
 	var out []Ticket
 	for _, row := range rows {
-		t := Ticket{Key: number(row["id"]), Title: text(row["Subject"]), Description: lines(customField(row, "Description")),
-			Status: rtStatus[text(row["Status"])], Priority: rtPriority[number(row["Priority"])]}
+		t := Ticket{
+			Key: number(row["id"]), Title: text(row["Subject"]), Description: lines(customField(row, "Description")),
+			Status: rtStatus[text(row["Status"])], Priority: rtPriority[number(row["Priority"])],
+		}
 		if deep {
 			if err := p.transactions(ctx, &t); err != nil {
 				return nil, err
@@ -163,8 +167,12 @@ func Difference(acme, globex []Ticket) string {
 			continue
 		}
 		delete(at, g.Title)
-		for _, f := range [][3]string{{"description", a.Description, g.Description}, {"status", a.Status, g.Status},
-			{"priority", a.Priority, g.Priority}, {"comments", bodies(a), bodies(g)}} {
+		for _, f := range [][3]string{
+			{"description", a.Description, g.Description},
+			{"status", a.Status, g.Status},
+			{"priority", a.Priority, g.Priority},
+			{"comments", bodies(a), bodies(g)},
+		} {
 			if f[1] != f[2] {
 				out = append(out, fmt.Sprintf("%q: %s: acme %q, globex %q", g.Title, f[0], f[1], f[2]))
 			}
