@@ -113,7 +113,9 @@ func (a *Agent) work(opened core.Opened) error {
 }
 
 // dispatch is the engine's sink. The core bounds what is under way per system.
+// Calls that a stopping agent is asked for wait for its next start.
 func (a *Agent) dispatch(effect core.Effect) {
+	stopping := a.runs.Err() != nil
 	switch e := effect.(type) {
 	case core.Publish:
 		a.uplink.Publish(e)
@@ -123,15 +125,15 @@ func (a *Agent) dispatch(effect core.Effect) {
 		a.metrics.notice(e)
 		a.logNotice(e)
 	case core.Read:
-		if s := a.systems[e.System]; s != nil {
+		if s := a.systems[e.System]; s != nil && !stopping {
 			a.group.Go(func() error { return s.capture.Read(a.runs, e) })
 		}
 	case core.Write:
-		if s := a.systems[e.System]; s != nil {
+		if s := a.systems[e.System]; s != nil && !stopping {
 			a.group.Go(func() error { return s.apply.Write(a.runs, e) })
 		}
 	case core.Find:
-		if s := a.systems[e.System]; s != nil {
+		if s := a.systems[e.System]; s != nil && !stopping {
 			a.group.Go(func() error { return s.apply.Find(a.runs, e) })
 		}
 	}
@@ -159,5 +161,8 @@ func (a *Agent) logNotice(n core.Notice) {
 	}
 }
 
-// Close releases the store. Run must have returned.
-func (a *Agent) Close() error { return a.store.Close() }
+// Close releases the store and the metrics. Run must have returned.
+func (a *Agent) Close() error {
+	a.metrics.withdraw(a.config.Metrics)
+	return a.store.Close()
+}

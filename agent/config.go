@@ -70,7 +70,14 @@ func (c *Config) Validate() error {
 	need(len(c.Pacts) > 0, "no pact")
 	need(len(c.Systems) > 0, "no system")
 	pacts := map[crdt.Pact]bool{}
-	for _, p := range c.Pacts {
+	for i, address := range c.Hub {
+		need(address != "", fmt.Sprintf("address %d of the hub is empty", i))
+	}
+	for i, p := range c.Pacts {
+		if p == nil {
+			need(false, fmt.Sprintf("pact %d is nil", i))
+			continue
+		}
 		need(!pacts[p.Name], fmt.Sprintf("pact %s is given twice", p.Name))
 		need(p.IsMember(c.Site), fmt.Sprintf("site %s is no member of pact %s", c.Site, p.Name))
 		pacts[p.Name] = true

@@ -8,6 +8,8 @@ import (
 
 	"github.com/prometheus/client_golang/prometheus"
 	"github.com/prometheus/client_golang/prometheus/promhttp"
+
+	"github.com/entente-sync/entente/proto/wire"
 )
 
 // Health follows progress, not the process: these are the longest silences that
@@ -30,6 +32,9 @@ func (a *Agent) Handler(gatherer prometheus.Gatherer) http.Handler {
 
 // unhealthy lists why a restart might help.
 func (a *Agent) unhealthy() []string {
+	if a.engine.Failed() {
+		return []string{"the agent stopped: its log says why"}
+	}
 	if _, stuck := a.engine.Progress(); stuck > stuckMax {
 		return []string{fmt.Sprintf("a step has been running for %s: is the disk stalled?", stuck.Round(time.Second))}
 	}
@@ -52,6 +57,9 @@ func (a *Agent) notReady() []string {
 		switch {
 		case at.Refused != "":
 			problems = append(problems, fmt.Sprintf("pact %s: refused: %s", p.Name, at.Refused))
+		case up.Connected && at.Delayed != "":
+			problems = append(problems, fmt.Sprintf("pact %s: the hub does not take our ops now, they wait: %s: %s",
+				p.Name, at.Delayed, wire.Describe(at.Delayed).Sentence))
 		case up.Connected && at.Cursor < at.Head:
 			problems = append(problems, fmt.Sprintf("pact %s: reading the feed, at %d of %d", p.Name, at.Cursor, at.Head))
 		}

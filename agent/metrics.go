@@ -47,9 +47,16 @@ func newMetrics(a *Agent, r prometheus.Registerer) (*metrics, error) {
 		return nil, fmt.Errorf("agent metrics: %w", err)
 	}
 	if err := r.Register(m); err != nil {
+		r.Unregister(m.notices)
 		return nil, fmt.Errorf("agent metrics: %w", err)
 	}
 	return m, nil
+}
+
+// withdraw ends the scrapes: they read a store that is about to close.
+func (m *metrics) withdraw(r prometheus.Registerer) {
+	r.Unregister(m)
+	r.Unregister(m.notices)
 }
 
 func (m *metrics) notice(n core.Notice) {
@@ -111,7 +118,7 @@ func (m *metrics) collectStore(tx store.Tx, gauge func(*prometheus.Desc, float64
 		gauge(m.intents, float64(st.Intents), s.Name)
 		gauge(m.doubt, float64(st.InDoubt), s.Name)
 	}
-	holds, err := core.Holds(tx, "")
-	gauge(m.holds, float64(len(holds)))
+	holds, err := waiting(tx)
+	gauge(m.holds, float64(holds))
 	return err
 }

@@ -44,15 +44,21 @@ func (a *Agent) Status() (admin.Status, error) {
 			}
 			status.Systems = append(status.Systems, one)
 		}
-		holds, err := core.Holds(tx, "")
-		for _, h := range holds {
-			if !h.Quiet {
-				status.Holds++
-			}
-		}
+		status.Holds, err = waiting(tx)
 		return err
 	})
 	return status, err
+}
+
+// waiting counts the holds that ask for a person.
+func waiting(tx store.Tx) (n int, err error) {
+	holds, err := core.Holds(tx, "")
+	for _, h := range holds {
+		if !h.Quiet {
+			n++
+		}
+	}
+	return n, err
 }
 
 func (a *Agent) systemStatus(tx store.Tx, s *System) (admin.SystemStatus, error) {

@@ -39,7 +39,7 @@ func (w *waker) ask(atMillis int64) {
 func (w *waker) run(ctx context.Context) error {
 	next := w.now().Add(wokenEvery).UnixMilli()
 	for {
-		timer := time.NewTimer(time.Duration(next-w.now().UnixMilli()) * time.Millisecond)
+		timer := time.NewTimer(min(time.Duration(next-w.now().UnixMilli())*time.Millisecond, wokenEvery))
 		select {
 		case <-ctx.Done():
 			timer.Stop()

@@ -19,6 +19,7 @@ import (
 	"net/http"
 	"os"
 	"path/filepath"
+	"syscall"
 	"time"
 )
 
@@ -43,6 +44,8 @@ type Agent interface {
 // ErrInvalid is wrapped by errors that are the caller's fault.
 var ErrInvalid = errors.New("invalid request")
 
+var errUnknown = errors.New("unknown request")
+
 // Problem is the body of an error.
 type Problem struct {
 	Code    string `json:"code"`
@@ -66,7 +69,7 @@ func Serve(ctx context.Context, path string, agent Agent) error {
 	})
 	err = server.Serve(listener)
 	if stop() { // ctx still lives: the listener broke
-		return fmt.Errorf("admin socket: %w", err)
+		return errors.Join(fmt.Errorf("admin socket: %w", err), server.Close())
 	}
 	<-stopped
 	return nil
@@ -79,10 +82,7 @@ func listen(path string) (net.Listener, error) {
 	if err := os.MkdirAll(filepath.Dir(path), 0o700); err != nil {
 		return nil, err
 	}
-	if conn, err := net.DialTimeout("unix", path, time.Second); err == nil {
-		return nil, errors.Join(fmt.Errorf("another agent answers at %s", path), conn.Close())
-	}
-	if err := os.Remove(path); err != nil && !errors.Is(err, os.ErrNotExist) {
+	if err := vacate(path); err != nil {
 		return nil, err
 	}
 	listener, err := net.Listen("unix", path)
@@ -93,6 +93,28 @@ func listen(path string) (net.Listener, error) {
 		return nil, errors.Join(err, listener.Close())
 	}
 	return listener, nil
+}
+
+// vacate removes a socket that nobody answers at. Anything else stays: a file
+// that a mistaken path names, and a socket whose owner is merely slow.
+func vacate(path string) error {
+	info, err := os.Lstat(path)
+	switch {
+	case errors.Is(err, os.ErrNotExist):
+		return nil
+	case err != nil:
+		return err
+	case info.Mode().Type() != os.ModeSocket:
+		return fmt.Errorf("%s exists and is no socket: choose another path", path)
+	}
+	conn, err := net.DialTimeout("unix", path, time.Second)
+	if err == nil {
+		return errors.Join(fmt.Errorf("another agent answers at %s: stop it, or choose another path", path), conn.Close())
+	}
+	if !errors.Is(err, syscall.ECONNREFUSED) {
+		return fmt.Errorf("%s may belong to a running agent: %w", path, err)
+	}
+	return os.Remove(path)
 }
 
 // Handler serves the API.
@@ -125,6 +147,9 @@ func Handler(agent Agent) http.Handler {
 		agent.Poll()
 		answer(w, nil, nil)
 	})
+	mux.HandleFunc("/", func(w http.ResponseWriter, r *http.Request) {
+		answer(w, nil, fmt.Errorf("%w: no %s %s in version %d of the API", errUnknown, r.Method, r.URL.Path, Version))
+	})
 	return mux
 }
 
@@ -132,6 +157,8 @@ func Handler(agent Agent) http.Handler {
 func answer(w http.ResponseWriter, body any, err error) {
 	code := http.StatusOK
 	switch {
+	case errors.Is(err, errUnknown):
+		code, body = http.StatusNotFound, Problem{Code: "admin.unknown", Message: err.Error()}
 	case errors.Is(err, ErrInvalid):
 		code, body = http.StatusBadRequest, Problem{Code: "admin.invalid", Message: err.Error()}
 	case err != nil:

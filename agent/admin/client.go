@@ -4,14 +4,20 @@ import (
 	"bytes"
 	"context"
 	"encoding/json"
+	"errors"
 	"fmt"
 	"net"
 	"net/http"
+	"os"
+	"syscall"
 	"time"
 )
 
 // Client talks to one agent's admin socket.
-type Client struct{ http *http.Client }
+type Client struct {
+	path string
+	http *http.Client
+}
 
 // NewClient returns a client for the socket at path; nothing is dialled yet.
 func NewClient(path string) *Client {
@@ -22,7 +28,7 @@ func NewClient(path string) *Client {
 		},
 		DisableKeepAlives: true,
 	}
-	return &Client{&http.Client{Transport: transport, Timeout: 30 * time.Second}}
+	return &Client{path, &http.Client{Transport: transport, Timeout: 30 * time.Second}}
 }
 
 // Status asks for the agent's status.
@@ -58,6 +64,9 @@ func (c *Client) call(ctx context.Context, method, path string, in, out any) err
 		return fmt.Errorf("admin: %w", err)
 	}
 	resp, err := c.http.Do(req)
+	if errors.Is(err, os.ErrNotExist) || errors.Is(err, syscall.ECONNREFUSED) {
+		return fmt.Errorf("admin: no agent answers at %s: is it running? %w", c.path, err)
+	}
 	if err != nil {
 		return fmt.Errorf("admin: %w", err)
 	}

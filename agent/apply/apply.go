@@ -10,6 +10,7 @@ import (
 
 	"github.com/entente-sync/entente/agent/capture"
 	"github.com/entente-sync/entente/agent/core"
+	"github.com/entente-sync/entente/agent/retry"
 	"github.com/entente-sync/entente/connectors"
 )
 
@@ -100,6 +101,9 @@ func target(w connectors.Write, r connectors.Receipt) connectors.Key {
 // graceful returns a context that outlives ctx by grace.
 func graceful(ctx context.Context, grace time.Duration) (context.Context, context.CancelFunc) {
 	call, cancel := context.WithCancel(context.WithoutCancel(ctx))
-	stop := context.AfterFunc(ctx, func() { time.AfterFunc(grace, cancel) })
+	stop := context.AfterFunc(ctx, func() {
+		retry.Sleep(call, grace)
+		cancel()
+	})
 	return call, func() { stop(); cancel() }
 }

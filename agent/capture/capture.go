@@ -3,6 +3,7 @@
 package capture
 
 import (
+	"bytes"
 	"context"
 	"errors"
 	"log/slog"
@@ -73,10 +74,11 @@ func (l *Loop) Run(ctx context.Context) error {
 			if !errors.As(err, &failure) {
 				return err
 			}
-			wait := max(backoff.Next(), failure.RetryAfter)
-			l.config.Log.Warn("listing failed; trying again", "system", l.config.System,
-				"class", failure.Class, "error", err, "wait", wait)
-			l.pause(ctx, wait)
+			wait := backoff.Next()
+			l.config.Log.Warn("listing failed; trying again, nothing is lost", "system", l.config.System,
+				"class", failure.Class, "error", err, "wait", max(wait, failure.RetryAfter))
+			retry.Sleep(ctx, failure.RetryAfter) // no hint cuts short what the system asked for
+			l.pause(ctx, wait-failure.RetryAfter)
 		}
 		if ctx.Err() != nil {
 			return nil
@@ -91,6 +93,9 @@ func (l *Loop) list(ctx context.Context) (more bool, err error) {
 		return false, err
 	}
 	page, err := l.config.Connector.Changes(ctx, cursor, 0)
+	if err == nil {
+		err = checkPage(cursor, &page)
+	}
 	if err != nil {
 		return false, asConnectorError(l.config.System, err)
 	}
@@ -157,4 +162,15 @@ func asConnectorError(system string, err error) error {
 		return err
 	}
 	return &connectors.Error{Class: connectors.ClassUnavailable, System: system, Op: "list", Err: err}
+}
+
+// checkPage refuses a page that would list the same again without end.
+func checkPage(cursor connectors.Cursor, page *connectors.Page) error {
+	switch {
+	case len(page.Next) == 0:
+		return errors.New("the connector named no place to read on from")
+	case page.More && bytes.Equal(page.Next, cursor):
+		return errors.New("the connector announced another page at the place of this one")
+	}
+	return nil
 }

@@ -79,6 +79,16 @@ func (e *Engine) Step(build func(nowMillis int64) core.Event) error {
 	return nil
 }
 
+// Failed reports whether the engine stopped; it never waits for a step.
+func (e *Engine) Failed() bool {
+	select {
+	case <-e.failed:
+		return true
+	default:
+		return false
+	}
+}
+
 // View reads the store on one consistent state.
 func (e *Engine) View(fn func(store.Tx) error) error { return e.config.Store.View(fn) }
 

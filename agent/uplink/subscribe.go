@@ -2,7 +2,9 @@ package uplink
 
 import (
 	"context"
+	"errors"
 	"fmt"
+	"io"
 	"time"
 
 	"github.com/entente-sync/entente/agent/core"
@@ -26,14 +28,17 @@ func (l *Loop) subscribe(ctx context.Context, client *wire.Client, pact crdt.Pac
 	silence := time.AfterFunc(l.config.SilenceMax, func() { cancel(errSilent) })
 	defer silence.Stop()
 	for {
+		silence.Reset(l.config.SilenceMax)
 		slice, err := stream.Recv()
+		silence.Stop() // our own work is no silence of the hub
 		if err != nil {
 			if cause := context.Cause(ctx); cause != nil {
 				err = cause
+			} else if errors.Is(err, io.EOF) {
+				err = errors.New("the hub ended the stream")
 			}
 			return fmt.Errorf("subscribe to %s: %w", pact, regreet(err))
 		}
-		silence.Reset(l.config.SilenceMax)
 		l.heard()
 		if err := l.feed(pact, &slice); err != nil {
 			return local(err)

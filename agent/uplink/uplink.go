@@ -54,8 +54,9 @@ type Config struct {
 	// Documents checks the hub's pact document against what the site accepted; an
 	// error keeps that pact out of the session.
 	Documents func(wire.PactState) error
-	// SilenceMax is how long the feed may be silent before the connection counts as
-	// dead; the hub sends a heartbeat every 10 s. 0 means 30 s.
+	// SilenceMax is how long the feed may be silent, or a batch without an answer,
+	// before the connection counts as dead; the hub sends a heartbeat every 10 s.
+	// 0 means 30 s.
 	SilenceMax time.Duration
 	Now        func() time.Time
 	Log        *slog.Logger
@@ -90,6 +91,9 @@ type PactStatus struct {
 	Head    crdt.Offset // as last heard
 	Cursor  crdt.Offset
 	Refused string // why this site may not take part, or ""
+	// Delayed is why the hub put ops of this agent off when it last answered, or "".
+	// They stay in the outbox and are sent again.
+	Delayed wire.Reason
 }
 
 // New returns a loop that has not begun.
@@ -143,10 +147,7 @@ func (l *Loop) Run(ctx context.Context) error {
 		if l.config.Now().Sub(began) > time.Minute {
 			backoff.Reset()
 		}
-		wait := backoff.Next()
-		if errors.Is(err, errMoved) || errors.Is(err, errRegreet) {
-			wait = min(wait, 500*time.Millisecond)
-		}
+		wait := l.follow(err, backoff.Next())
 		l.update(func(s *Status) { s.Connected, s.Problem = false, err.Error() })
 		l.config.Log.Warn("session with the hub ended; trying again", "error", err, "wait", wait)
 		retry.Sleep(ctx, wait)
@@ -154,11 +155,34 @@ func (l *Loop) Run(ctx context.Context) error {
 	return nil
 }
 
-// Reasons to begin a session anew soon.
+// follow reads in the end of a session where to go next, and how long to wait.
+func (l *Loop) follow(err error, wait time.Duration) time.Duration {
+	var e *wire.Error
+	if errors.As(err, &e) {
+		wait = max(wait, min(e.RetryAfter, retryAfterMax))
+		if e.Reason == wire.ReasonLeaderMoved {
+			l.leader = e.Leader
+		}
+	}
+	if errors.Is(err, errMoved) || l.leader != "" {
+		wait = min(wait, movedMax)
+	}
+	return wait
+}
+
+// Bounds on waits.
+const (
+	retryAfterMax = time.Minute            // that a hub may ask for
+	movedMax      = 500 * time.Millisecond // before the leader is dialled
+	askAgainEvery = time.Minute            // for pacts that were refused
+)
+
+// Reasons to begin a session anew.
 var (
-	errMoved   = errors.New("another node leads")
-	errRegreet = errors.New("the hub's feed changed")
-	errSilent  = errors.New("the hub is silent")
+	errMoved      = errors.New("another node leads")
+	errRegreet    = errors.New("the hub's feed or the pacts changed")
+	errSilent     = errors.New("the hub is silent")
+	errUnanswered = errors.New("the hub left a batch without an answer")
 )
 
 // localError is a failure of this agent, not of the hub: trying again is no use.
@@ -187,16 +211,14 @@ func (l *Loop) session(ctx context.Context) error {
 	if err != nil {
 		return err
 	}
-	var pacts []crdt.Pact
-	for _, p := range welcome.Pacts {
-		if p.Refused == "" {
-			pacts = append(pacts, p.Pact)
-		}
-	}
+	pacts := open(&welcome)
 	if len(pacts) == 0 {
-		return fmt.Errorf("hub %s lets this agent into none of its pacts", welcome.Hub)
+		return fmt.Errorf("hub %s: none of this agent's pacts can run: %s", welcome.Hub, l.refusals())
 	}
 	group, gctx := errgroup.WithContext(ctx)
+	if len(pacts) < len(welcome.Pacts) {
+		group.Go(func() error { return l.askAgain(gctx, client, len(pacts)) })
+	}
 	group.Go(func() error { return l.publish(gctx, client, welcome.Epoch, pacts) })
 	for _, p := range pacts {
 		group.Go(func() error { return l.subscribe(gctx, client, p) })
@@ -214,58 +236,6 @@ func (l *Loop) next() string {
 	address := l.config.Addresses[l.target%len(l.config.Addresses)]
 	l.target++
 	return address
-}
-
-func (l *Loop) greet(ctx context.Context, client *wire.Client, address string) (wire.Welcome, error) {
-	incarnation, err := l.config.Memory.Incarnation()
-	if err != nil {
-		return wire.Welcome{}, local(err)
-	}
-	ctx, cancel := context.WithTimeout(ctx, 10*time.Second)
-	defer cancel()
-	w, err := client.Greet(ctx, wire.Hello{
-		Protocol: wire.Protocol, Software: l.config.Software,
-		Incarnation: incarnation, Pacts: l.config.Pacts,
-	})
-	if err != nil {
-		return w, fmt.Errorf("greet %s: %w", address, err)
-	}
-	l.heard()
-	status := Status{
-		Connected: true, Address: address, Hub: w.Hub, Epoch: w.Epoch,
-		Pacts: make(map[crdt.Pact]PactStatus, len(w.Pacts)),
-	}
-	for i := range w.Pacts {
-		p := &w.Pacts[i]
-		if p.Refused == "" {
-			if err := l.config.Documents(*p); err != nil {
-				p.Refused = wire.ReasonPactVersion
-				l.config.Log.Error("pact of the hub is not the one this site accepted", "pact", p.Pact, "error", err)
-			}
-		}
-		status.Pacts[p.Pact] = PactStatus{Head: p.Head, Refused: string(p.Refused)}
-		if p.Refused != "" {
-			continue
-		}
-		if err := l.config.Engine.Step(greeted(&w, p)); err != nil {
-			return w, local(err)
-		}
-	}
-	l.status.Store(&status)
-	return w, nil
-}
-
-func greeted(w *wire.Welcome, p *wire.PactState) func(int64) core.Event {
-	authors := make([]core.AuthorState, len(p.Authors))
-	for i, a := range p.Authors {
-		authors[i] = core.AuthorState{Author: a.Author, Seen: a.Seen, Applied: a.Applied}
-	}
-	return func(now int64) core.Event {
-		return core.Greeted{
-			NowMillis: now, HubMillis: w.TimeMillis, Pact: p.Pact,
-			Epoch: w.Epoch, Head: p.Head, Lineage: p.Lineage, Authors: authors,
-		}
-	}
 }
 
 func (l *Loop) heard() { l.heardUnix.Store(l.config.Now().Unix()) }
