@@ -12,6 +12,9 @@ import (
 	"github.com/entente-sync/entente/proto/wire"
 )
 
+// The hub tells of as many incarnations as the core counts on.
+var _ = [1]struct{}{}[core.AuthorsTold-wire.AuthorsTold]
+
 // memory reads from the store what the loops need.
 type memory struct{ store store.Store }
 

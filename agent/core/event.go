@@ -42,9 +42,16 @@ type Greeted struct {
 	Epoch     crdt.Epoch
 	Head      crdt.Offset
 	Lineage   crdt.Lineage
-	// Authors are this agent's own incarnations as the hub knows them.
+	// Authors are the newest AuthorsTold of this agent's own incarnations as the
+	// hub knows them.
 	Authors []AuthorState
 }
+
+// AuthorsTold is how many incarnations a greeting tells of. Where it tells so
+// many, the hub is taken to know whatever older ones said: an outbox is sent in
+// order, so it had all of that before the first op of those it tells of, and what
+// a restored hub forgot is said again by a new incarnation.
+const AuthorsTold = 64
 
 // Fed is one slice of a pact's feed in offset order.
 type Fed struct {

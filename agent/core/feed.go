@@ -138,13 +138,16 @@ func (s *step) renumber(e Greeted) error {
 	if err != nil {
 		return err
 	}
-	next := map[crdt.Author]crdt.Seq{}
+	next, told := map[crdt.Author]crdt.Seq{}, map[uint64]crdt.Seq{}
 	for _, a := range e.Authors {
-		next[a.Author] = a.Seen + 1
+		next[a.Author], told[a.Author.Incarnation] = a.Seen+1, a.Seen
 	}
 	renamed := map[crdt.OpID]crdt.OpID{}
 	for _, entry := range all {
 		op := entry.Op
+		if untold(told, op.Author.Incarnation) {
+			continue // the hub answers it again
+		}
 		if next[op.Author] == 0 {
 			next[op.Author] = 1
 		}

@@ -55,7 +55,21 @@ func (s *step) offer(name crdt.Pact) error {
 func (s *step) forgotten(f *inbox.Feed, r *crdt.Register) bool {
 	author := r.Op.Author
 	return author.Site == s.cfg.Site && author.Agent == s.cfg.Agent && author.Incarnation != s.self.Incarnation &&
-		!r.Op.Key.Field.IsLost() && r.Op.Seq > f.Seen[author.Incarnation]
+		!r.Op.Key.Field.IsLost() && r.Op.Seq > f.Seen[author.Incarnation] && !untold(f.Seen, author.Incarnation)
+}
+
+// untold reports whether an incarnation is older than those that a hub told of
+// because they are too many: it knows what that one said.
+func untold(told map[uint64]crdt.Seq, incarnation uint64) bool {
+	if len(told) < AuthorsTold {
+		return false
+	}
+	for n := range told {
+		if n <= incarnation {
+			return false
+		}
+	}
+	return true
 }
 
 // offerOne says one forgotten op again, unless it waits in the outbox anyway.

@@ -3,6 +3,7 @@ package core_test
 import (
 	"regexp"
 	"slices"
+	"strconv"
 	"strings"
 	"testing"
 	"time"
@@ -170,6 +171,29 @@ func TestOneCommentAfterALostAnswer(t *testing.T) {
 		t.Errorf("comments %+v", rec.Comments)
 	}
 	globex.wrote(connectors.WriteComment, 1)
+}
+
+// TestHubTellsNewestIncarnations: after more lives than a greeting tells of, a
+// restored hub is not offered what it has.
+func TestHubTellsNewestIncarnations(t *testing.T) {
+	w, acme, globex, a, b := calm(t, nil)
+	for i := range core.AuthorsTold + 2 {
+		acme.open()
+		acme.edit(a, "title", strconv.Itoa(i))
+		w.rest()
+	}
+	described := acme.register(a, "description").Op.ID()
+	if n := len(w.hub.authors); n <= core.AuthorsTold {
+		t.Fatalf("the hub knows %d authors", n)
+	}
+	w.restoreHub(w.hub.clone())
+	w.rest()
+	acme.edit(a, "title", "last")
+	w.rest()
+	globex.shows(b, "title", "last")
+	if now := acme.register(a, "description").Op.ID(); now != described {
+		t.Errorf("description was said again: %s instead of %s", now, described)
+	}
 }
 
 func TestAbsenceIsNotDeletion(t *testing.T) {

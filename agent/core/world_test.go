@@ -123,6 +123,7 @@ func (s *site) greet() {
 			e.Authors = append(e.Authors, core.AuthorState{Author: a, Seen: h.authors[a], Applied: h.authors[a]})
 		}
 	}
+	e.Authors = e.Authors[max(0, len(e.Authors)-core.AuthorsTold):]
 	s.sent = 0
 	s.step(e)
 }

@@ -36,6 +36,7 @@ type Feeds interface {
 type State interface {
 	Hub() (command.HubID, crdt.Epoch)
 	Pact(name crdt.Pact) (state.PactInfo, error)
+	// Authors of one agent, the oldest incarnation first.
 	Authors(name crdt.Pact, site crdt.Site, agent crdt.AgentName) []state.AuthorState
 }
 
@@ -103,7 +104,8 @@ func (s *Server) pactState(who identity.Agent, name crdt.Pact) wire.PactState {
 	out := wire.PactState{
 		Pact: name, Document: info.Document, Version: info.Pact.Version, Head: info.Head, Lineage: info.Lineage,
 	}
-	for _, a := range s.cfg.State.Authors(name, who.Site, who.Name) {
+	authors := s.cfg.State.Authors(name, who.Site, who.Name)
+	for _, a := range authors[max(0, len(authors)-wire.AuthorsTold):] {
 		out.Authors = append(out.Authors, wire.AuthorState{Author: a.Author, Seen: a.Seen, Applied: a.Applied})
 	}
 	return out

@@ -75,7 +75,8 @@ func (m *Machine) fork(c *command.Fork, res *Result) Reason {
 		return ReasonMalformed
 	}
 	for name, p := range m.pacts {
-		p.lineage = append(slices.Clip(p.lineage), crdt.Fork{Child: c.Child, Parent: c.Parent, At: p.head})
+		known := p.lineage[max(0, len(p.lineage)-lineageMax+1):] // what is forgotten counts as not seen
+		p.lineage = append(slices.Clip(known), crdt.Fork{Child: c.Child, Parent: c.Parent, At: p.head})
 		m.advance(name, res)
 	}
 	m.epoch = c.Child

@@ -168,6 +168,20 @@ func TestAdvanced(t *testing.T) {
 	}
 }
 
+// Of many restores the newest are remembered: agents take no more forks.
+func TestLineageIsBounded(t *testing.T) {
+	l := newLog(t)
+	at := epochOne
+	for range wire.LineageMax + 2 {
+		l.apply(&command.Fork{Parent: at, Child: at + 1})
+		at++
+	}
+	info, err := l.m.Pact(tickets)
+	if err != nil || len(info.Lineage) != wire.LineageMax || info.Lineage[wire.LineageMax-1].Child != at {
+		t.Errorf("%d forks, %v", len(info.Lineage), err)
+	}
+}
+
 // A damaged image is refused and leaves the machine as it was.
 func TestRestoreRefuses(t *testing.T) {
 	l := newLog(t)

@@ -6,6 +6,9 @@ import (
 	"github.com/entente-sync/entente/proto/pact"
 )
 
+// lineageMax bounds the forks that a pact remembers; wire.LineageMax is the same.
+const lineageMax = 1024
+
 // pactState is one pact: independent of every other.
 type pactState struct {
 	agreed    *pact.Pact

@@ -229,6 +229,21 @@ func TestMalformedSlices(t *testing.T) {
 	}
 }
 
+func TestPactStateIsBounded(t *testing.T) {
+	for _, c := range []struct {
+		forks, authors int
+		ok             bool
+	}{{LineageMax, AuthorsTold, true}, {LineageMax + 1, 0, false}, {0, AuthorsTold + 1, false}} {
+		p := &PactState{Pact: testPact, Lineage: make(crdt.Lineage, c.forks)}
+		for i := range c.authors {
+			p.Authors = append(p.Authors, AuthorState{Author: crdt.Author{Site: "acme", Agent: "main", Incarnation: uint64(i + 1)}})
+		}
+		if _, err := decodePactState(encodePactState(p)); (err == nil) != c.ok {
+			t.Errorf("%d forks, %d authors: %v", c.forks, c.authors, err)
+		}
+	}
+}
+
 func TestProtocolVersions(t *testing.T) {
 	for version, reason := range map[uint32]Reason{0: ReasonVersionOlder, Protocol: "", Protocol + 1: ReasonVersionNewer} {
 		if _, err := decodeHello(&syncv1.GreetRequest{Protocol: version}); ReasonOf(err) != reason {

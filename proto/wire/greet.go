@@ -100,7 +100,7 @@ func decodePactState(m *syncv1.PactState) (PactState, error) {
 	if err != nil {
 		return PactState{}, err
 	}
-	if len(m.GetDocument()) > documentBytesMax || len(m.GetLineage()) > lineageMax ||
+	if len(m.GetDocument()) > documentBytesMax || len(m.GetLineage()) > LineageMax ||
 		len(m.GetAuthors()) > authorsMax || len(m.GetRefused()) > reasonBytesMax {
 		return PactState{}, Errorf(ReasonMalformed, "state of pact %s: document of %d bytes, %d forks, %d authors",
 			pact, len(m.GetDocument()), len(m.GetLineage()), len(m.GetAuthors()))

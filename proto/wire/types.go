@@ -19,11 +19,15 @@ const (
 	SliceBytesMax   = 1 << 20 // sum of OpBytes; one larger entry may stand alone
 	CreditsMax      = 64      // granted and not used
 	PactsMax        = 256     // of one Hello
+	LineageMax      = 1024    // forks of one pact: one each time a hub is restored
+	// AuthorsTold is how many incarnations of the calling agent, the newest, a
+	// PactState tells of. Where it tells so many, the hub has taken in what older
+	// ones said before.
+	AuthorsTold = 64
 
 	softwareBytesMax = 255
 	documentBytesMax = 1 << 20
-	authorsMax       = 1 << 16
-	lineageMax       = 1 << 16
+	authorsMax       = AuthorsTold
 	hostPortBytesMax = 255
 	reasonBytesMax   = 63
 	driftMillisMax   = 1 << 40

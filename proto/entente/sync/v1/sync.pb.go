@@ -403,9 +403,10 @@ type PactState struct {
 	Version  uint32 `protobuf:"varint,4,opt,name=version,proto3" json:"version,omitempty"`
 	// Offset of the newest entry.
 	Head uint64 `protobuf:"varint,5,opt,name=head,proto3" json:"head,omitempty"`
-	// Ancestry of the epoch, oldest first.
+	// Ancestry of the epoch, oldest first: the newest 1024 forks.
 	Lineage []*Fork `protobuf:"bytes,6,rep,name=lineage,proto3" json:"lineage,omitempty"`
-	// Where each incarnation of the calling agent stands.
+	// Where the newest 64 incarnations of the calling agent stand. If there are 64,
+	// the hub has taken in whatever older ones said.
 	Authors       []*AuthorState `protobuf:"bytes,7,rep,name=authors,proto3" json:"authors,omitempty"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
