@@ -128,7 +128,7 @@ func (d *desk) write(e core.Write) task {
 // ranOver excuses what nothing can mend: a write without compare-and-set landed
 // on an edit that the agent had not read, and the system keeps no history of it.
 func (d *desk) ranOver(w *connectors.Write, before *connectors.Record) {
-	if w.Kind != connectors.WriteUpdate || d.sys.Capabilities().Conditional && w.IfRevision != "" {
+	if w.Kind != connectors.WriteUpdate || d.sys.Capabilities().Conditional && (w.IfRevision != "" || d.revisions()) {
 		return
 	}
 	for _, f := range d.texts() {
@@ -137,6 +137,16 @@ func (d *desk) ranOver(w *connectors.Write, before *connectors.Record) {
 			d.w.truth.excuse(m)
 		}
 	}
+}
+
+// revisions reports whether the system shows a revision at every look.
+func (d *desk) revisions() bool {
+	for _, f := range d.plan.faults {
+		if f.Kind == memory.RevisionNull {
+			return false
+		}
+	}
+	return true
 }
 
 // remembers reports whether the system's history has every change of a field.
@@ -150,6 +160,17 @@ func (d *desk) remembers(field string) bool {
 		}
 	}
 	return d.plan.caps.HistoryFields == nil
+}
+
+// plain reports whether the system tells who wrote what: its history is whole,
+// creates carry a key, and nothing in it rewrites what was written later on.
+func (d *desk) plain() bool {
+	for _, f := range d.plan.standing {
+		if f.Kind == memory.Automation {
+			return false
+		}
+	}
+	return d.plan.caps.History && d.plan.caps.HistoryFields == nil && d.plan.caps.Correlation
 }
 
 func (d *desk) find(e core.Find) task {

@@ -108,6 +108,9 @@ func (h *hub) named(p *command.Publish) {
 		if known, ok := h.ops[op.ID()]; ok && known != digest {
 			h.w.fail("12 one name, one op", []string{short(op.Key.Record)}, "%s stands on two ops, now on %s", op.ID(), op.Key)
 		}
+		if _, known := h.ops[op.ID()]; !known {
+			h.w.echoed(op)
+		}
 		h.ops[op.ID()] = digest
 	}
 }

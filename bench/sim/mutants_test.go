@@ -23,27 +23,22 @@ func mutants() []mutant {
 			"case connectors.ClassUnknown, connectors.ClassMalformed:", "case connectors.ClassMalformed:"},
 		{"cursor before outbox: an op leaves before it is acked", "agent/outbox/outbox.go",
 			"if !e.Acked || e.Offset > cursor {", "if e.Offset > cursor {"},
-		{"no read-back memory", "agent/core/settle.go",
-			"s.image(v, f, shown, version)\n\tsh := v.sh.Fields[f]", "s.image(v, f, w.Writes, version)\n\tsh := v.sh.Fields[f]"},
-		{"create without correlation", "agent/core/create.go", "w.Correlation = id.String()", `w.Correlation = ""`},
+		{"create without correlation", "agent/core/create.go", "w.Correlation = in.Record.String()", `w.Correlation = ""`},
 		{"absence believed at once", "agent/core/create.go", "return in.SinceMillis + stale.Milliseconds()", "return in.SinceMillis + 0*stale.Milliseconds()"},
 		{"hub ignores that it knows a seq", "hub/state/publish.go",
 			"case op.Seq <= seen:\n\t\treturn p.again(a, op)", "case op.Seq < seen:\n\t\treturn p.again(a, op)"},
 		{"hub takes ops behind a gap", "hub/state/publish.go",
 			"case op.Seq != seen+1, !before.IsZero() && !p.knows(before):", "case op.Seq > seen+100:"},
 		{"base covers one offset too many", "crdt/position.go", "return birth.Offset <= bound", "return birth.Offset <= bound+1"},
-		{"base covers nothing that it equals", "crdt/position.go", "return birth.Offset <= bound", "return birth.Offset < bound"},
 		{"loser is not recorded", "hub/state/merge.go", "m.lose(p, rec, current, &s.Register)", "_ = current"},
 		{"feed skips the entry behind the cursor", "hub/state/feed.go", "i := f.search(after + 1)", "i := f.search(after + 2)"},
 		{"no incarnation after a restart", "agent/core/identity.go",
 			"s.self.Incarnation = max(s.self.Incarnation+1, known+1, uint64(max(s.now/1000, 0)))", "s.self.Incarnation = max(1, known+1)"},
 		{"writes without the revision just read", "agent/core/reconcile.go", "w.IfRevision = v.rec.Revision", `w.IfRevision = ""`},
-		{"open write is captured as an edit", "agent/core/capture.go", "if _, open := in.Fields[f]; open {", "if _, open := in.Fields[f]; open && false {"},
 		{"internal comments leave", "agent/binding/comments.go", "r.direction == Receive || c.Internal && !r.internal", "r.direction == Receive"},
-		{"own comments come back", "agent/core/comment.go", "if err != nil || linked {\n\t\treturn err\n\t}\n\tif c.", "if err != nil {\n\t\treturn err\n\t}\n\tif c."},
 		{"delete buries unseen edits", "hub/state/merge.go", "for _, r := range life.Unseen(rec.registers(), p.lineage) {", "for _, r := range life.Unseen(func(func(*crdt.Register) bool) {}, p.lineage) {"},
 		{"coarse revisions are believed", "agent/core/observe.go", "const revisionGrainMax = time.Minute", "const revisionGrainMax = -time.Hour"},
-		{"404 is forgotten", "agent/core/observe.go", "const unlinkedMax = 10", "const unlinkedMax = 0"},
+		{"404 is forgotten", "agent/core/observe.go", "if before.Attempts >= unlinkedMax {", "if before.Attempts < unlinkedMax {"},
 	}
 }
 
@@ -102,7 +97,8 @@ func (m mutant) play(t *testing.T, root string) string {
 	if out, err := exec.CommandContext(t.Context(), "go", "test", "-c", "-overlay", list, "-o", binary, ".").CombinedOutput(); err != nil {
 		t.Fatalf("the mutant does not build: %v\n%s", err, out)
 	}
-	run := exec.CommandContext(t.Context(), binary, "-test.run", "^TestSeeds$", "-test.timeout", "9m")
+	// A bug may eat all memory, or all time: neither is ours to give.
+	run := exec.CommandContext(t.Context(), "sh", "-c", "ulimit -v 4000000; exec "+binary+" -test.run '^TestSeeds$' -test.timeout 5m")
 	run.Env = append(os.Environ(), fmt.Sprint("SEEDS=", number("SEEDS", 3000)))
 	out, err := run.CombinedOutput()
 	if err == nil {

@@ -3,10 +3,12 @@ package sim
 import (
 	"bytes"
 	"fmt"
+	"slices"
 	"strings"
 	"time"
 
 	"github.com/entente-sync/entente/connectors"
+	"github.com/entente-sync/entente/crdt"
 	"github.com/entente-sync/entente/crdt/value"
 )
 
@@ -20,6 +22,7 @@ type truth struct {
 	private  map[place]string
 	secrets  [][]byte
 	count    int
+	creates  int
 	acts     int // fields changed, records made, comments: what may cause a write elsewhere
 }
 
@@ -88,6 +91,32 @@ func (w *world) private(entry []byte) {
 	}
 }
 
+// echoed checks that an agent says only what people in its own systems wrote,
+// where every system is plain: see desk.plain.
+func (w *world) echoed(op *crdt.Op) {
+	if op.Key.Type != w.agreed.pact.Record || op.Key.Field.Reserved() {
+		return
+	}
+	v, err := crdt.OpenPlain(op.Value)
+	if err != nil {
+		return
+	}
+	i := slices.IndexFunc(w.truth.edits, func(e edit) bool { return e.id == marker(v) })
+	if i < 0 {
+		return
+	}
+	from := w.truth.edits[i].place
+	for _, a := range w.agents {
+		if a.site() != op.Author.Site || a == from.desk.agent || a.crashes > 0 || w.plan.restore {
+			continue // a crash inside a write may cost one
+		}
+		if !slices.ContainsFunc(a.desks, func(d *desk) bool { return !d.plain() }) {
+			w.fail("8 no echo", []string{short(op.Key.Record), from.desk.at(from.key)}, "%s says %s on %s, which people at %s wrote",
+				op.Author.Site, v, op.Key, from.desk)
+		}
+	}
+}
+
 // act lets somebody do something in d.
 func (w *world) act(d *desk) {
 	keys := d.sys.Keys()
@@ -135,6 +164,7 @@ func (w *world) create(d *desk) {
 		w.truth.edits = append(w.truth.edits, edit{id: description, place: p, field: d.words.description})
 	}
 	w.truth.acts++
+	w.truth.creates++
 	w.logf(p, "somebody creates %v", fields)
 }
 

@@ -260,7 +260,8 @@ func (w *world) heal() {
 const (
 	roundMillis = 5000
 	roundsMax   = 400
-	quietMin    = 9 // longer than the agents' longest wait
+	quietMin    = 9    // longer than the agents' longest wait
+	stepsMax    = 5000 // of one agent in one round
 )
 
 // rest runs until nothing more happens, within a bound of virtual time.
@@ -277,8 +278,10 @@ func (w *world) rest() {
 			for _, d := range a.desks {
 				a.list(d, 0)
 			}
-			for a.publish() || a.arrive() || a.answered() || a.push() || a.fed() || a.work() {
-				continue
+			for n := 0; a.publish() || a.arrive() || a.answered() || a.push() || a.fed() || a.work(); n++ {
+				if n > stepsMax {
+					w.fail("18 progress", nil, "%s goes round in circles: %s", a.site(), w.busy())
+				}
 			}
 		}
 		w.pass(roundMillis)
