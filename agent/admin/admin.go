@@ -15,6 +15,7 @@ import (
 	"encoding/json"
 	"errors"
 	"fmt"
+	"io"
 	"net"
 	"net/http"
 	"os"
@@ -133,12 +134,8 @@ func Handler(agent Agent) http.Handler {
 	})
 	mux.HandleFunc("POST /v1/holds/release", func(w http.ResponseWriter, r *http.Request) {
 		var body Release
-		decoder := json.NewDecoder(http.MaxBytesReader(w, r.Body, bodyBytesMax))
-		decoder.DisallowUnknownFields()
-		err := decoder.Decode(&body)
-		if err != nil {
-			err = fmt.Errorf("%w: %w", ErrInvalid, err)
-		} else {
+		err := read(http.MaxBytesReader(w, r.Body, bodyBytesMax), &body)
+		if err == nil {
 			err = agent.Release(body)
 		}
 		answer(w, nil, err)
@@ -151,6 +148,19 @@ func Handler(agent Agent) http.Handler {
 		answer(w, nil, fmt.Errorf("%w: no %s %s in version %d of the API", errUnknown, r.Method, r.URL.Path, Version))
 	})
 	return mux
+}
+
+// read takes one JSON value and nothing behind it.
+func read(from io.Reader, into any) error {
+	decoder := json.NewDecoder(from)
+	decoder.DisallowUnknownFields()
+	if err := decoder.Decode(into); err != nil {
+		return fmt.Errorf("%w: %w", ErrInvalid, err)
+	}
+	if _, err := decoder.Token(); !errors.Is(err, io.EOF) {
+		return fmt.Errorf("%w: more than one JSON value", ErrInvalid)
+	}
+	return nil
 }
 
 // answer writes body, nothing (204), or a Problem.

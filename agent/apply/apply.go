@@ -5,7 +5,6 @@ package apply
 
 import (
 	"context"
-	"errors"
 	"time"
 
 	"github.com/entente-sync/entente/agent/capture"
@@ -72,7 +71,7 @@ func (l *Loop) Find(ctx context.Context, f core.Find) error {
 	var keys []connectors.Key
 	err := error(&connectors.Error{
 		Class: connectors.ClassInvalid, System: f.System, Op: "find",
-		Err: errors.New("the connector cannot look up correlation keys"),
+		Message: "the connector cannot look up correlation keys",
 	})
 	if finder, ok := l.config.Connector.(connectors.Finder); ok {
 		keys, err = finder.Find(ctx, f.Correlation)
