@@ -7,6 +7,7 @@ import (
 
 	"github.com/entente-sync/entente/agent/admin"
 	"github.com/entente-sync/entente/agent/core"
+	"github.com/entente-sync/entente/agent/inbox"
 	"github.com/entente-sync/entente/agent/outbox"
 	"github.com/entente-sync/entente/agent/store"
 	"github.com/entente-sync/entente/crdt"
@@ -33,9 +34,13 @@ func (a *Agent) Status() (admin.Status, error) {
 			if err != nil {
 				return err
 			}
+			conflicts, err := inbox.Conflicts(tx, p.Name)
+			if err != nil {
+				return err
+			}
 			at := up.Pacts[p.Name]
 			status.Pacts = append(status.Pacts, admin.PactStatus{Pact: string(p.Name), Version: p.Version,
-				Refused: at.Refused, Cursor: uint64(at.Cursor), Head: uint64(at.Head), Outbox: state.Len})
+				Refused: at.Refused, Cursor: uint64(at.Cursor), Head: uint64(at.Head), Outbox: state.Len, Conflicts: conflicts})
 		}
 		for _, s := range a.config.Systems {
 			one, err := a.systemStatus(tx, &s)

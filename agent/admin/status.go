@@ -33,6 +33,9 @@ type PactStatus struct {
 	Cursor  uint64 `json:"cursor"`
 	Head    uint64 `json:"head"`
 	Outbox  uint64 `json:"outbox"` // ops that the feed does not cover yet
+	// Conflicts are the edits that lost and that nobody who saw them has answered, as
+	// far as the feed was read.
+	Conflicts int `json:"conflicts"`
 }
 
 // SystemStatus is one system.

@@ -17,6 +17,7 @@ const (
 	tableFeed     = 'F' // pact -> Feed
 	tableRegister = 'f' // pact, type, record, field -> register
 	tableChild    = 'k' // pact, parent, child -> nothing
+	tableConflict = 'x' // pact, type, record, field -> nothing: open conflict records
 )
 
 const version = 1
@@ -136,7 +137,31 @@ func Put(tx store.Tx, r *crdt.Register) (changed bool, err error) {
 		return false, nil
 	}
 	changed = old.IsZero() || joined.Compare(&old) != 0
+	if changed && joined.Op.Key.Field.IsLost() {
+		if err := markConflict(tx, joined); err != nil {
+			return false, err
+		}
+	}
 	return changed, tx.Set(registerKey(r.Op.Key), encodeRegister(joined))
+}
+
+// markConflict keeps the table of open conflict records. One that cannot be read
+// counts as open.
+func markConflict(tx store.Tx, r *crdt.Register) error {
+	key := keyOf(tableConflict, r.Op.Key)
+	if l, err := crdt.DecodeLost(&r.Op); err == nil && l.State == crdt.LostResolved {
+		return tx.Delete(key)
+	}
+	return tx.Set(key, pack.NewWriter(version).Bytes())
+}
+
+// Conflicts counts the open conflict records of a pact. It reads as many rows.
+func Conflicts(tx store.Tx, pact crdt.Pact) (n int, err error) {
+	err = tx.Scan(pack.Key(tableConflict, string(pact)), nil, func(_, _ []byte) error {
+		n++
+		return nil
+	})
+	return n, err
 }
 
 // OfRecord returns the registers of one record in order of their fields.
@@ -163,8 +188,10 @@ func Walk(tx store.Tx, pact crdt.Pact, from []byte, fn func(key []byte, r crdt.R
 	})
 }
 
-func registerKey(key crdt.Key) []byte {
-	return pack.Key(tableRegister, string(key.Pact), string(key.Type), string(key.Record[:]), string(key.Field))
+func registerKey(key crdt.Key) []byte { return keyOf(tableRegister, key) }
+
+func keyOf(table byte, key crdt.Key) []byte {
+	return pack.Key(table, string(key.Pact), string(key.Type), string(key.Record[:]), string(key.Field))
 }
 
 func encodeRegister(r *crdt.Register) []byte {

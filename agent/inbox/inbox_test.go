@@ -74,6 +74,32 @@ func TestPutJoins(t *testing.T) {
 	}
 }
 
+func TestConflictsCountsOpenOnes(t *testing.T) {
+	loser, winner := register(5, 7), register(6, 8)
+	lost := crdt.NewLost(&loser, &winner)
+	closed := lost.Resolved(&winner)
+	open, resolved := crdt.NewRegister(lost.Op(), crdt.Position{}), crdt.NewRegister(closed.Op(), crdt.Position{})
+	err := store.NewMemory().Update(func(tx store.Tx) error {
+		for i, step := range []struct {
+			put  crdt.Register
+			want int
+		}{{winner, 0}, {open, 1}, {open, 1}, {resolved, 0}, {open, 0}} {
+			if _, err := Put(tx, &step.put); err != nil {
+				return err
+			}
+			got, err := Conflicts(tx, "ops")
+			other, otherErr := Conflicts(tx, "op")
+			if err != nil || otherErr != nil || got != step.want || other != 0 {
+				t.Errorf("step %d: %d open, want %d; %d of another pact (%v, %v)", i, got, step.want, other, err, otherErr)
+			}
+		}
+		return nil
+	})
+	if err != nil {
+		t.Fatal(err)
+	}
+}
+
 func TestChildren(t *testing.T) {
 	err := store.NewMemory().Update(func(tx store.Tx) error {
 		parent := crdt.RecordID{1}

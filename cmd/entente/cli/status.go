@@ -101,7 +101,7 @@ func writeJSON(w io.Writer, v any) error {
 
 func writeStatus(w io.Writer, all []admin.Status) error {
 	t := tabwriter.NewWriter(w, 0, 8, 2, ' ', 0)
-	fmt.Fprintln(t, "SITE\tAGENT\tREADY\tHUB\tPACT\tFEED\tOUTBOX\tSYSTEM\tLINKED\tWAITING\tDOUBT\tHOLDS")
+	fmt.Fprintln(t, "SITE\tAGENT\tREADY\tHUB\tPACT\tFEED\tOUTBOX\tCONFLICTS\tSYSTEM\tLINKED\tWAITING\tDOUBT\tHOLDS")
 	for _, s := range all {
 		for i, system := range s.Systems {
 			p := pactOf(s.Pacts, system.Pact)
@@ -109,8 +109,8 @@ func writeStatus(w io.Writer, all []admin.Status) error {
 			if i > 0 {
 				site, agent, ready, hub, holds = "", "", "", "", ""
 			}
-			fmt.Fprintf(t, "%s\t%s\t%s\t%s\t%s@%d\t%d/%d\t%d\t%s\t%d\t%d\t%d\t%s\n", site, agent, ready, hub,
-				p.Pact, p.Version, p.Cursor, p.Head, p.Outbox, system.System, system.Linked,
+			fmt.Fprintf(t, "%s\t%s\t%s\t%s\t%s@%d\t%d/%d\t%d\t%d\t%s\t%d\t%d\t%d\t%s\n", site, agent, ready, hub,
+				p.Pact, p.Version, p.Cursor, p.Head, p.Outbox, p.Conflicts, system.System, system.Linked,
 				system.Reads+system.Intents, system.InDoubt, holds)
 		}
 	}
