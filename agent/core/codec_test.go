@@ -40,17 +40,29 @@ func codecs() []codec {
 		}},
 	}
 	return []codec{
-		{"identity", encodeIdentity(&identity{Seed: [32]byte{1}, Incarnation: 2, Generation: 1, AheadMillis: -3, NextIntent: 4}),
-			func(b []byte) ([]byte, error) { v, err := decodeIdentity(b); return encodeIdentity(&v), err }},
-		{"system", encodeSystem(systemState{Cursor: []byte("c"), InFlight: 2, HourMillis: 3, Creates: 4, ListedMillis: 5}),
-			func(b []byte) ([]byte, error) { v, err := decodeSystem(b); return encodeSystem(v), err }},
-		{"work", encodeWork(work{DueMillis: 1, Issued: true, Again: true, Void: true, Attempts: 2}),
-			func(b []byte) ([]byte, error) { v, err := decodeWork(b); return encodeWork(v), err }},
-		{"hold", encodeHold(Hold{System: "desk", Record: record, Field: "title", Key: "12", Code: "c", Message: "m",
-			SinceMillis: 1, Outgoing: true, Version: id}),
-			func(b []byte) ([]byte, error) { v, err := decodeHold(b); return encodeHold(v), err }},
-		{"intent", encodeIntent(in),
-			func(b []byte) ([]byte, error) { v, err := decodeIntent(b); return encodeIntent(v), err }},
+		{
+			"identity", encodeIdentity(&identity{Seed: [32]byte{1}, Incarnation: 2, Generation: 1, AheadMillis: -3, NextIntent: 4}),
+			func(b []byte) ([]byte, error) { v, err := decodeIdentity(b); return encodeIdentity(&v), err },
+		},
+		{
+			"system", encodeSystem(systemState{Cursor: []byte("c"), InFlight: 2, HourMillis: 3, Creates: 4, ListedMillis: 5}),
+			func(b []byte) ([]byte, error) { v, err := decodeSystem(b); return encodeSystem(v), err },
+		},
+		{
+			"work", encodeWork(work{DueMillis: 1, Issued: true, Again: true, Void: true, Attempts: 2}),
+			func(b []byte) ([]byte, error) { v, err := decodeWork(b); return encodeWork(v), err },
+		},
+		{
+			"hold", encodeHold(Hold{
+				System: "desk", Record: record, Field: "title", Key: "12", Code: "c", Message: "m",
+				SinceMillis: 1, Outgoing: true, Version: id,
+			}),
+			func(b []byte) ([]byte, error) { v, err := decodeHold(b); return encodeHold(v), err },
+		},
+		{
+			"intent", encodeIntent(in),
+			func(b []byte) ([]byte, error) { v, err := decodeIntent(b); return encodeIntent(v), err },
+		},
 	}
 }
 

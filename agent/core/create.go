@@ -171,8 +171,10 @@ func (s *step) brake(system string, id crdt.RecordID) (bool, error) {
 	}
 	if st.Creates >= s.cfg.createsMax() {
 		return true, errors.Join(
-			s.hold(Hold{System: system, Record: crdt.RecordID{}, Code: codeBrake, Outgoing: true,
-				Message: "more records were to be created within an hour than the brake allows"}),
+			s.hold(Hold{
+				System: system, Record: crdt.RecordID{}, Code: codeBrake, Outgoing: true,
+				Message: "more records were to be created within an hour than the brake allows",
+			}),
 			s.lookAt(system, recordItem(id), st.HourMillis+hourMillis)) // or when released
 	}
 	st.Creates++

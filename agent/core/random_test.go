@@ -45,8 +45,10 @@ type kind struct {
 var doubtful = []memory.Fault{
 	{Kind: memory.FailAfter, Share: 0.2, Calls: []memory.Call{memory.CallCreate, memory.CallUpdate, memory.CallComment}},
 	{Kind: memory.FailBefore, Share: 0.1, Class: connectors.ClassUnavailable},
-	{Kind: memory.FailBefore, Share: 0.1, Class: connectors.ClassUnknown,
-		Calls: []memory.Call{memory.CallCreate, memory.CallUpdate, memory.CallComment}},
+	{
+		Kind: memory.FailBefore, Share: 0.1, Class: connectors.ClassUnknown,
+		Calls: []memory.Call{memory.CallCreate, memory.CallUpdate, memory.CallComment},
+	},
 	{Kind: memory.Touch, Share: 0.05},
 	{Kind: memory.Lag, Share: 0.5, Duration: 3 * time.Second},
 }
@@ -61,8 +63,10 @@ func worlds() []kind {
 		{name: "history only", crashes: true, faults: doubtful, caps: func(c *connectors.Capabilities) {
 			c.Conditional, c.WriteRevision = false, false
 		}},
-		{name: "compare-and-set only", crashes: true, faults: append(slices.Clone(doubtful), trims),
-			caps: func(c *connectors.Capabilities) { c.History = false }},
+		{
+			name: "compare-and-set only", crashes: true, faults: append(slices.Clone(doubtful), trims),
+			caps: func(c *connectors.Capabilities) { c.History = false },
+		},
 		{name: "no correlation", crashes: true, faults: doubtful, caps: func(c *connectors.Capabilities) { c.Correlation = false }},
 		{name: "markup", crashes: true, faults: []memory.Fault{{Kind: memory.Normalise, Field: "description", Form: memory.FormMarkup}}},
 		{name: "runaway clock", crashes: true, drift: true},
