@@ -14,6 +14,7 @@ import (
 	"github.com/prometheus/client_golang/prometheus"
 
 	"github.com/entente-sync/entente/agent/binding"
+	"github.com/entente-sync/entente/agent/bound"
 	"github.com/entente-sync/entente/agent/core"
 	"github.com/entente-sync/entente/agent/uplink"
 	"github.com/entente-sync/entente/connectors"
@@ -122,7 +123,7 @@ func (c *Config) core() *core.Config {
 	for _, s := range c.Systems {
 		out.Systems[s.Name] = core.System{
 			Capabilities: s.Capabilities,
-			Binding:      bound{s.Binding}, OnMeet: core.MeetPolicy(s.Binding.OnMeet(c.Site)),
+			Binding:      bound.To(s.Binding), OnMeet: core.MeetPolicy(s.Binding.OnMeet(c.Site)),
 		}
 	}
 	return out

@@ -7,6 +7,7 @@ import (
 	"slices"
 	"time"
 
+	"github.com/entente-sync/entente/agent/bound"
 	"github.com/entente-sync/entente/agent/core"
 	"github.com/entente-sync/entente/agent/store"
 	"github.com/entente-sync/entente/connectors"
@@ -50,7 +51,7 @@ func newAgent(w *world, site crdt.Site, desks []*desk, skew time.Duration) *agen
 	}}
 	for _, d := range desks {
 		d.agent = a
-		a.cfg.Systems[d.name] = core.System{Capabilities: d.sys.Capabilities(), Binding: bound{d.binding}}
+		a.cfg.Systems[d.name] = core.System{Capabilities: d.sys.Capabilities(), Binding: bound.To(d.binding)}
 	}
 	return a
 }

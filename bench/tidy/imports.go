@@ -35,7 +35,7 @@ func Layers() [][]string {
 			"hub/admission", "hub/fanout", "hub/rpc", "hub", "hub/hubtest",
 		},
 		{
-			"agent/store", "agent/binding", "agent/shadow", "agent/outbox", "agent/inbox", "agent/core",
+			"agent/store", "agent/binding", "agent/shadow", "agent/outbox", "agent/inbox", "agent/core", "agent/bound",
 			"agent/retry", "agent/engine", "agent/capture", "agent/apply", "agent/uplink", "agent/admin", "agent",
 		},
 		{"crdt/value", "crdt", "crdt/hlc", "crdt/seal", "crdt/crdttest"},
