@@ -18,8 +18,10 @@ import (
 // Status implements admin.Agent.
 func (a *Agent) Status() (admin.Status, error) {
 	problems := a.notReady()
-	status := admin.Status{Site: string(a.config.Site), Agent: string(a.config.Name),
-		Software: a.config.Software, Ready: len(problems) == 0, Problems: problems}
+	status := admin.Status{
+		Site: string(a.config.Site), Agent: string(a.config.Name),
+		Software: a.config.Software, Ready: len(problems) == 0, Problems: problems,
+	}
 	up := a.uplink.Status()
 	status.Hub = admin.HubStatus{Connected: up.Connected, Address: up.Address, ID: up.Hub, Problem: up.Problem}
 	if up.Epoch != 0 {
@@ -39,8 +41,10 @@ func (a *Agent) Status() (admin.Status, error) {
 				return err
 			}
 			at := up.Pacts[p.Name]
-			status.Pacts = append(status.Pacts, admin.PactStatus{Pact: string(p.Name), Version: p.Version,
-				Refused: at.Refused, Cursor: uint64(at.Cursor), Head: uint64(at.Head), Outbox: state.Len, Conflicts: conflicts})
+			status.Pacts = append(status.Pacts, admin.PactStatus{
+				Pact: string(p.Name), Version: p.Version,
+				Refused: at.Refused, Cursor: uint64(at.Cursor), Head: uint64(at.Head), Outbox: state.Len, Conflicts: conflicts,
+			})
 		}
 		for _, s := range a.config.Systems {
 			one, err := a.systemStatus(tx, &s)
@@ -68,8 +72,10 @@ func waiting(tx store.Tx) (n int, err error) {
 
 func (a *Agent) systemStatus(tx store.Tx, s *System) (admin.SystemStatus, error) {
 	st, err := core.StatusOf(tx, s.Name)
-	out := admin.SystemStatus{System: s.Name, Pact: string(s.Binding.Pact()),
-		Linked: st.Linked, Reads: st.Reads, Intents: st.Intents, InDoubt: st.InDoubt}
+	out := admin.SystemStatus{
+		System: s.Name, Pact: string(s.Binding.Pact()),
+		Linked: st.Linked, Reads: st.Reads, Intents: st.Intents, InDoubt: st.InDoubt,
+	}
 	if unix := a.systems[s.Name].capture.ListedUnix(); unix != 0 {
 		at := time.Unix(unix, 0).UTC()
 		out.Listed = &at
@@ -83,9 +89,11 @@ func (a *Agent) Holds() ([]admin.Hold, error) {
 	err := a.store.View(func(tx store.Tx) error {
 		holds, err := core.Holds(tx, "")
 		for _, h := range holds {
-			out = append(out, admin.Hold{System: h.System, Pact: string(a.pactOf(h.System)), Record: h.Record.String(),
+			out = append(out, admin.Hold{
+				System: h.System, Pact: string(a.pactOf(h.System)), Record: h.Record.String(),
 				Key: string(h.Key), Field: string(h.Field), Code: h.Code, Message: h.Message,
-				Since: time.UnixMilli(h.SinceMillis).UTC(), Keep: h.Quiet})
+				Since: time.UnixMilli(h.SinceMillis).UTC(), Keep: h.Quiet,
+			})
 		}
 		return err
 	})

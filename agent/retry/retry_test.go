@@ -14,9 +14,9 @@ func least() float64 { return 0 }
 
 func TestBackoffDoubles(t *testing.T) {
 	b := retry.Backoff{Min: time.Second, Max: 5 * time.Second, Random: most}
-	for i, want := range []time.Duration{1, 2, 4, 5, 5} {
-		if got := b.Next().Round(time.Millisecond); got != want*time.Second {
-			t.Errorf("wait %d is %s, want %d s", i, got, want)
+	for i, want := range []float64{1, 2, 4, 5, 5} {
+		if got := b.Next().Round(time.Millisecond).Seconds(); got != want {
+			t.Errorf("wait %d is %v s, want %v s", i, got, want)
 		}
 	}
 	b.Reset()

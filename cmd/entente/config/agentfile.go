@@ -20,6 +20,7 @@ import (
 	"github.com/entente-sync/entente/proto/identity/authority"
 	"github.com/entente-sync/entente/proto/pact"
 	"github.com/entente-sync/entente/proto/wire"
+	"github.com/entente-sync/entente/proto/yamlfile"
 )
 
 // KindAgent is what an agent's file states as its kind.
@@ -52,6 +53,19 @@ type systemFile struct {
 	Poll       time.Duration     `yaml:"poll"`
 }
 
+// check refuses numbers that mean nothing; 0 is the default.
+func (s *systemFile) check(r *reader, at string) {
+	if s.Poll < 0 {
+		r.doc.Fail("config.negative", at+"/poll", "", "is %s, want more than 0", s.Poll)
+	}
+	if s.Timeout < 0 {
+		r.doc.Fail("config.negative", at+"/timeout", "", "is %s, want more than 0", s.Timeout)
+	}
+	if s.Rate < 0 {
+		r.doc.Fail("config.negative", at+"/rate", "", "is %v calls a second, want more than 0", s.Rate)
+	}
+}
+
 // Agent is a loaded agent's file.
 type Agent struct {
 	Config agent.Config
@@ -75,6 +89,10 @@ func LoadAgent(path string, rt Runtime) (*Agent, error) {
 	if err != nil {
 		return nil, err
 	}
+	for i, address := range in.Hub.Addresses {
+		r.address(fmt.Sprintf("/hub/addresses/%d", i), address)
+	}
+	r.address("/metrics", in.Metrics)
 	pair, ca := in.Hub.TLS.load(r, "/hub/tls")
 	pacts := r.pacts("/pacts", in.Pacts)
 	bindings := r.bindings(in.Bindings, pacts)
@@ -157,6 +175,7 @@ func (r *reader) systems(in map[string]systemFile, bindings map[string]boundTo, 
 	for _, name := range sortedKeys(in) {
 		at := "/systems/" + name
 		s := in[name]
+		s.check(r, at)
 		b, ok := bindings[name]
 		if !ok && len(r.findings) > 0 {
 			continue // its binding may be one of the broken ones
@@ -167,7 +186,7 @@ func (r *reader) systems(in map[string]systemFile, bindings map[string]boundTo, 
 		}
 		spec, ok := rt.Specs[s.Connector]
 		if !ok {
-			r.doc.Fail("config.connector", at+"/connector", "", "unknown connector %q; known: %v", s.Connector, sortedKeys(rt.Specs))
+			r.doc.Fail("config.connector", at+"/connector", yamlfile.DidYouMean(s.Connector, sortedKeys(rt.Specs)), "unknown connector %q", s.Connector)
 			continue
 		}
 		if b.binding.Connector() != s.Connector {

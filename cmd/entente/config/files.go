@@ -7,6 +7,7 @@ import (
 	"crypto/tls"
 	"errors"
 	"fmt"
+	"net"
 	"os"
 	"path/filepath"
 	"strings"
@@ -100,6 +101,16 @@ func (r *reader) pacts(at string, paths []string) []*pact.Pact {
 		out = append(out, one)
 	}
 	return out
+}
+
+// address checks a HOST:PORT at a place of the file; "" is no address.
+func (r *reader) address(at, address string) {
+	if address == "" {
+		return
+	}
+	if _, port, err := net.SplitHostPort(address); err != nil || port == "" {
+		r.doc.Fail("config.address", at, "write HOST:PORT", "%q is no address", address)
+	}
 }
 
 // tlsFiles names a certificate, its key, and whom to trust.

@@ -53,6 +53,9 @@ func LoadHub(path string, log *slog.Logger, metrics *prometheus.Registry) (*Hub,
 	if err != nil {
 		return nil, err
 	}
+	r.address("/listen/agents", in.Listen.Agents)
+	r.address("/listen/nodes", in.Listen.Nodes)
+	r.address("/metrics", in.Metrics)
 	pair, ca := in.TLS.load(r, "/tls")
 	out := &Hub{Metrics: in.Metrics, Agents: in.Listen.Agents, Nodes: in.Listen.Nodes, Config: hub.Config{
 		Dir: r.path(in.Dir), Pacts: r.pacts("/pacts", in.Pacts),
@@ -60,6 +63,8 @@ func LoadHub(path string, log *slog.Logger, metrics *prometheus.Registry) (*Hub,
 	}}
 	for _, name := range sortedKeys(in.Peers) {
 		p := in.Peers[name]
+		r.address("/peers/"+name+"/agents", p.Agents)
+		r.address("/peers/"+name+"/nodes", p.Nodes)
 		out.Config.Peers = append(out.Config.Peers, hub.Peer{Node: name, Nodes: p.Nodes, Agents: p.Agents})
 	}
 	if len(in.Peers) > 0 && in.Listen.Nodes == "" {
