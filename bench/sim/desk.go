@@ -35,8 +35,10 @@ type fieldAt struct {
 }
 
 func newDesk(w *world, p *deskPlan, name string, seed uint64) *desk {
-	d := &desk{w: w, plan: p, words: vocabularies()[p.vocabulary], name: name,
-		binding: w.agreed.bindings[p.vocabulary], known: map[fieldAt]string{}}
+	d := &desk{
+		w: w, plan: p, words: vocabularies()[p.vocabulary], name: name,
+		binding: w.agreed.bindings[p.vocabulary], known: map[fieldAt]string{},
+	}
 	d.sys = memory.New(memory.Config{
 		Name: name, Capabilities: &p.caps, Schema: d.words.schema, Seed: seed, CommentKeys: p.commentKeys,
 		Faults: append(append([]memory.Fault{}, p.standing...), p.faults...),
@@ -101,8 +103,10 @@ func (d *desk) write(e core.Write) task {
 		ahead := d.ahead()
 		var back *connectors.Record
 		done := &answer{event: func(now int64) core.Event {
-			return core.Written{NowMillis: now, System: e.System, Intent: e.Intent, Receipt: receipt, Fault: fault,
-				Record: back, ClockAhead: ahead}
+			return core.Written{
+				NowMillis: now, System: e.System, Intent: e.Intent, Receipt: receipt, Fault: fault,
+				Record: back, ClockAhead: ahead,
+			}
 		}}
 		if fault != nil {
 			d.doubts++

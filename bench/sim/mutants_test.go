@@ -19,21 +19,31 @@ type mutant struct {
 
 func mutants() []mutant {
 	return []mutant{
-		{"retry after an unknown outcome", "agent/core/settle.go",
-			"case connectors.ClassUnknown, connectors.ClassMalformed:", "case connectors.ClassMalformed:"},
-		{"cursor before outbox: an op leaves before it is acked", "agent/outbox/outbox.go",
-			"if !e.Acked || e.Offset > cursor {", "if e.Offset > cursor {"},
+		{
+			"retry after an unknown outcome", "agent/core/settle.go",
+			"case connectors.ClassUnknown, connectors.ClassMalformed:", "case connectors.ClassMalformed:",
+		},
+		{
+			"cursor before outbox: an op leaves before it is acked", "agent/outbox/outbox.go",
+			"if !e.Acked || e.Offset > cursor {", "if e.Offset > cursor {",
+		},
 		{"create without correlation", "agent/core/create.go", "w.Correlation = in.Record.String()", `w.Correlation = ""`},
 		{"absence believed at once", "agent/core/create.go", "return in.SinceMillis + stale.Milliseconds()", "return in.SinceMillis + 0*stale.Milliseconds()"},
-		{"hub ignores that it knows a seq", "hub/state/publish.go",
-			"case op.Seq <= seen:\n\t\treturn p.again(a, op)", "case op.Seq < seen:\n\t\treturn p.again(a, op)"},
-		{"hub takes ops behind a gap", "hub/state/publish.go",
-			"case op.Seq != seen+1, !before.IsZero() && !p.knows(before):", "case op.Seq > seen+100:"},
+		{
+			"hub ignores that it knows a seq", "hub/state/publish.go",
+			"case op.Seq <= seen:\n\t\treturn p.again(a, op)", "case op.Seq < seen:\n\t\treturn p.again(a, op)",
+		},
+		{
+			"hub takes ops behind a gap", "hub/state/publish.go",
+			"case op.Seq != seen+1, !before.IsZero() && !p.knows(before):", "case op.Seq > seen+100:",
+		},
 		{"base covers one offset too many", "crdt/position.go", "return birth.Offset <= bound", "return birth.Offset <= bound+1"},
 		{"loser is not recorded", "hub/state/merge.go", "m.lose(p, rec, current, &s.Register)", "_ = current"},
 		{"feed skips the entry behind the cursor", "hub/state/feed.go", "i := f.search(after + 1)", "i := f.search(after + 2)"},
-		{"no incarnation after a restart", "agent/core/identity.go",
-			"s.self.Incarnation = max(s.self.Incarnation+1, known+1, uint64(max(s.now/1000, 0)))", "s.self.Incarnation = max(1, known+1)"},
+		{
+			"no incarnation after a restart", "agent/core/identity.go",
+			"s.self.Incarnation = max(s.self.Incarnation+1, known+1, uint64(max(s.now/1000, 0)))", "s.self.Incarnation = max(1, known+1)",
+		},
 		{"writes without the revision just read", "agent/core/reconcile.go", "w.IfRevision = v.rec.Revision", `w.IfRevision = ""`},
 		{"internal comments leave", "agent/binding/comments.go", "r.direction == Receive || c.Internal && !r.internal", "r.direction == Receive"},
 		{"delete buries unseen edits", "hub/state/merge.go", "for _, r := range life.Unseen(rec.registers(), p.lineage) {", "for _, r := range life.Unseen(func(func(*crdt.Register) bool) {}, p.lineage) {"},

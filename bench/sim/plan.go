@@ -127,8 +127,12 @@ func (p plan) String() string {
 		on   bool
 		name string
 	}{
-		{p.shared, "two at one agent"}, {p.crashes, "crashes"}, {p.network, "bad network"},
-		{p.hubDown, "hub restarts"}, {p.restore, "hub restored"}, {p.runaway, "runaway clock"},
+		{p.shared, "two at one agent"},
+		{p.crashes, "crashes"},
+		{p.network, "bad network"},
+		{p.hubDown, "hub restarts"},
+		{p.restore, "hub restored"},
+		{p.runaway, "runaway clock"},
 	} {
 		if w.on {
 			words = append(words, w.name)

@@ -71,7 +71,7 @@ func TestSeeds(t *testing.T) {
 					mu.Lock()
 					failed = append(failed, r)
 					mu.Unlock()
-					next.Add(n / uint64(number("FAILURES", 1))) // enough is known
+					next.Add(n / number("FAILURES", 1)) // enough is known
 				}
 			}
 		})

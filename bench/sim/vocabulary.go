@@ -53,7 +53,8 @@ func vocabularies() []*vocabulary {
 			due: "due", private: "notes", statuses: texts("new", "open", "waiting", "done"),
 			priorities: texts("low", "normal", "high"), stray: value.Text("urgent"),
 			schema: []connectors.FieldSchema{
-				{Name: "title", Kind: connectors.FieldText, Required: true}, field("description", connectors.FieldRichText),
+				{Name: "title", Kind: connectors.FieldText, Required: true},
+				field("description", connectors.FieldRichText),
 				enum("status", "new", "open", "waiting", "done"), enum("priority", "low", "normal", "high", "urgent"),
 				field("due", connectors.FieldDate), field("notes", connectors.FieldText),
 			},
@@ -63,7 +64,8 @@ func vocabularies() []*vocabulary {
 			due: "deadline", private: "memo", statuses: texts("Open", "Pending", "On hold", "Solved"),
 			priorities: []value.Value{value.Int(1), value.Int(2), value.Int(3), value.Int(4)}, stray: value.Int(9),
 			schema: []connectors.FieldSchema{
-				{Name: "subject", Kind: connectors.FieldText, Required: true}, field("details", connectors.FieldRichText),
+				{Name: "subject", Kind: connectors.FieldText, Required: true},
+				field("details", connectors.FieldRichText),
 				enum("state", "Open", "Pending", "On hold", "Solved"), field("level", connectors.FieldNumber),
 				field("deadline", connectors.FieldDate), field("memo", connectors.FieldText),
 			},
@@ -73,7 +75,8 @@ func vocabularies() []*vocabulary {
 			due: "until", private: "scratch", statuses: texts("Inbox", "Triage", "Doing", "Parked", "Done"),
 			priorities: texts("red", "none", "blue"), stray: value.Text("pink"),
 			schema: []connectors.FieldSchema{
-				{Name: "name", Kind: connectors.FieldText, Required: true}, field("text", connectors.FieldRichText),
+				{Name: "name", Kind: connectors.FieldText, Required: true},
+				field("text", connectors.FieldRichText),
 				enum("column", "Inbox", "Triage", "Doing", "Parked", "Done"), enum("flag", "red", "none", "blue", "pink"),
 				field("until", connectors.FieldDate), field("scratch", connectors.FieldText), field("lane", connectors.FieldText),
 			},
