@@ -28,6 +28,13 @@ func (v *view) childKey(field crdt.Field, child crdt.RecordID, register crdt.Fie
 	return crdt.Key{Pact: v.pact.Name, Type: v.pact.CommentsType(field), Record: child, Field: register}
 }
 
+// saidBytesMax bounds the comments that one step says: a record may come with
+// thousands, and a store's transaction is small.
+const saidBytesMax = 256 << 10
+
+// opBytes is what the rows of one said comment take besides its text.
+const opBytes = 1 << 10
+
 // captureComments turns local comments into child records. in is the open write
 // of the record, or nil.
 func (s *step) captureComments(v *view, in *intent) error {
@@ -37,6 +44,9 @@ func (s *step) captureComments(v *view, in *intent) error {
 	}
 	var known []entry // read when first needed
 	for i := range v.rec.Comments {
+		if s.saidBytes > saidBytesMax {
+			return s.look(v.system, keyItem(v.rec.Key)) // the rest in a transaction of its own
+		}
 		if err := s.captureComment(v, rule, in, &v.rec.Comments[i], &known); err != nil {
 			return err
 		}
@@ -98,6 +108,7 @@ func (s *step) comment(v *view, rule CommentRule, c *connectors.Comment, problem
 	if !ok || !field.MayWrite(s.cfg.Site) {
 		return nil
 	}
+	s.saidBytes += len(c.Body) + opBytes
 	child := s.commentID(v.system, v.sh.Key, c.Key)
 	at := v.childKey(rule.Field(), child, pact.FieldEntry)
 	had, err := s.desired(at)

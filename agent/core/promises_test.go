@@ -9,6 +9,7 @@ import (
 	"time"
 
 	"github.com/entente-sync/entente/agent/core"
+	"github.com/entente-sync/entente/agent/store"
 	"github.com/entente-sync/entente/connectors"
 	"github.com/entente-sync/entente/connectors/memory"
 	"github.com/entente-sync/entente/crdt"
@@ -265,4 +266,45 @@ func TestWhatACreateDropsIsWrittenAsAnUpdate(t *testing.T) {
 	globex.shows(keys[len(keys)-1], "status", "open")
 	globex.wrote(connectors.WriteUpdate, 1)
 	acme.wrote(connectors.WriteUpdate, 0)
+}
+
+// weighed is a store that remembers its heaviest transaction.
+type weighed struct {
+	store.Store
+	bytes, heaviest int
+}
+
+type weighedTx struct {
+	store.Tx
+	store *weighed
+}
+
+func (s *weighed) Update(fn func(store.Tx) error) error {
+	s.bytes = 0
+	err := s.Store.Update(func(tx store.Tx) error { return fn(weighedTx{tx, s}) })
+	s.heaviest = max(s.heaviest, s.bytes)
+	return err
+}
+
+func (tx weighedTx) Set(key, value []byte) error {
+	tx.store.bytes += len(key) + len(value)
+	return tx.Tx.Set(key, value)
+}
+
+// A transaction of a small store holds about a megabyte.
+func TestManyCommentsAreSaidInSmallTransactions(t *testing.T) {
+	w, acme, globex, a, b := calm(t, nil)
+	scale := &weighed{Store: acme.store}
+	acme.store = scale
+	for range 60 {
+		_, err := acme.sys.AddComment("jane", a, strings.Repeat("long ", 8000), false, time.Time{})
+		w.must(err)
+	}
+	w.rest()
+	if rec, _ := globex.sys.Get(b); len(rec.Comments) != 60 {
+		t.Errorf("globex shows %d comments", len(rec.Comments))
+	}
+	if scale.heaviest > 700<<10 {
+		t.Errorf("the heaviest transaction wrote %d bytes", scale.heaviest)
+	}
 }

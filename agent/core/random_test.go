@@ -116,7 +116,7 @@ func runWorld(t *testing.T, k kind, seed uint64) {
 		w.ahead = 60_000
 	}
 	w.chaos(200, k.crashes)
-	backup, disk := w.hub.clone(), w.sites[0].store.Clone()
+	backup, disk := w.hub.clone(), w.sites[0].store.(*store.Memory).Clone()
 	w.chaos(100, k.crashes)
 	if k.restore {
 		w.restoreHub(backup)

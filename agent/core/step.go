@@ -45,6 +45,8 @@ type step struct {
 
 	// attempts is how often the item at hand failed before.
 	attempts uint64
+	// saidBytes counts the comments that this step said.
+	saidBytes int
 }
 
 type shadowKey struct {

@@ -47,7 +47,7 @@ type task func() (task, core.Event)
 type site struct {
 	w       *world
 	name    crdt.Site
-	store   *store.Memory
+	store   store.Store
 	cfg     *core.Config
 	sys     *memory.System
 	conn    *memory.Connector

@@ -25,7 +25,7 @@ const formatFile = "FORMAT"
 
 // Sizes of the small profile: an agent runs beside other programs.
 const (
-	memTableBytes   = 8 << 20
+	memTableBytes   = 16 << 20
 	blockCacheBytes = 16 << 20
 	valueBytesMax   = 1 << 20
 )
@@ -66,8 +66,8 @@ func Open(dir string) (*Badger, error) {
 	return &Badger{db: db, update: make(chan struct{}, 1)}, nil
 }
 
-// Update implements Store. What fn writes must fit into one transaction of
-// about a megabyte; more gives an error and leaves nothing.
+// Update implements Store. What fn writes must fit into one transaction of two
+// megabytes (15 % of a memory table); more gives an error and leaves nothing.
 func (s *Badger) Update(fn func(Tx) error) error {
 	s.update <- struct{}{}
 	defer func() { <-s.update }()

@@ -46,17 +46,39 @@ func (l *Loop) subscribe(ctx context.Context, client *wire.Client, pact crdt.Pac
 	}
 }
 
-// feed hands one slice on; heartbeats only move the head.
+// Bounds of what is fed at once: each portion is one transaction of a small
+// store.
+const (
+	fedEntriesMax = 256
+	fedBytesMax   = 256 << 10
+)
+
+// feed hands one slice on, in portions; heartbeats only move the head.
 func (l *Loop) feed(pact crdt.Pact, slice *wire.Slice) error {
-	entries := make([]crdt.Register, len(slice.Entries))
-	for i := range slice.Entries {
-		entries[i] = slice.Entries[i].Register
-	}
-	err := l.config.Engine.Step(func(now int64) core.Event {
-		return core.Fed{NowMillis: now, Pact: pact, Entries: entries, Cursor: slice.Cursor, Head: slice.Head}
-	})
-	if err != nil {
-		return err
+	rest := slice.Entries
+	for {
+		n, bytes := 0, 0
+		for n < len(rest) && n < fedEntriesMax && (n == 0 || bytes+wire.OpBytes(&rest[n].Register.Op) <= fedBytesMax) {
+			bytes += wire.OpBytes(&rest[n].Register.Op)
+			n++
+		}
+		fed := core.Fed{Pact: pact, Entries: make([]crdt.Register, n), Cursor: slice.Cursor, Head: slice.Head}
+		for i := range fed.Entries {
+			fed.Entries[i] = rest[i].Register
+		}
+		if n < len(rest) {
+			fed.Cursor.Offset = rest[n-1].Offset
+		}
+		err := l.config.Engine.Step(func(now int64) core.Event {
+			fed.NowMillis = now
+			return fed
+		})
+		if err != nil {
+			return err
+		}
+		if rest = rest[n:]; len(rest) == 0 {
+			break
+		}
 	}
 	l.update(func(s *Status) {
 		p := s.Pacts[pact]
