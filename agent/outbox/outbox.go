@@ -219,8 +219,12 @@ func Drop(tx store.Tx, e Entry) error {
 		putState(tx, e.Op.Key.Pact, s))
 }
 
+// passedMax bounds what one transaction removes.
+const passedMax = 1024
+
 // Passed removes the acked entries at the front that a feed cursor has passed:
-// from then on the feed itself holds their outcome.
+// from then on the feed itself holds their outcome. It removes a bounded number;
+// the rest goes with the next slice or heartbeat.
 func Passed(tx store.Tx, pact crdt.Pact, cursor crdt.Offset) error {
 	var gone []Entry
 	err := tx.Scan(pack.Key(tableEntry, string(pact)), nil, func(k, b []byte) error {
@@ -232,7 +236,7 @@ func Passed(tx store.Tx, pact crdt.Pact, cursor crdt.Offset) error {
 		if err != nil {
 			return err
 		}
-		if !e.Acked || e.Offset > cursor {
+		if !e.Acked || e.Offset > cursor || len(gone) >= passedMax {
 			return store.ErrStop
 		}
 		gone = append(gone, e)

@@ -25,7 +25,7 @@ func mutants() []mutant {
 		},
 		{
 			"cursor before outbox: an op leaves before it is acked", "agent/outbox/outbox.go",
-			"if !e.Acked || e.Offset > cursor {", "if e.Offset > cursor {",
+			"if !e.Acked || e.Offset > cursor || len(gone) >= passedMax {", "if e.Offset > cursor || len(gone) >= passedMax {",
 		},
 		{"create without correlation", "agent/core/create.go", "w.Correlation = in.Record.String()", `w.Correlation = ""`},
 		{"absence believed at once", "agent/core/create.go", "return in.SinceMillis + stale.Milliseconds()", "return in.SinceMillis + 0*stale.Milliseconds()"},
