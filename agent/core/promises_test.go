@@ -308,3 +308,24 @@ func TestManyCommentsAreSaidInSmallTransactions(t *testing.T) {
 		t.Errorf("the heaviest transaction wrote %d bytes", scale.heaviest)
 	}
 }
+
+// One absurd record must not stop an agent: its text is held, and goes into no
+// transaction.
+func TestHugeTextGoesIntoNoTransaction(t *testing.T) {
+	w, acme, globex, a, b := calm(t, nil)
+	scale := &weighed{Store: acme.store}
+	acme.store = scale
+	huge := strings.Repeat("x", 5<<20)
+	acme.edit(a, "description", huge, "title", "second")
+	acme.sys.Create("jane", fields("title", "third", "description", huge, "status", "new"), time.Time{})
+	_, err := acme.sys.AddComment("jane", a, huge, false, time.Time{})
+	w.must(err)
+	w.rest()
+	globex.shows(b, "title", "second")
+	if n := len(globex.sys.Keys()); n != 2 {
+		t.Errorf("globex shows %d tickets", n)
+	}
+	if scale.heaviest > 1<<20 {
+		t.Errorf("the heaviest transaction wrote %d bytes", scale.heaviest)
+	}
+}
