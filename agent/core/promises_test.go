@@ -329,3 +329,22 @@ func TestHugeTextGoesIntoNoTransaction(t *testing.T) {
 		t.Errorf("the heaviest transaction wrote %d bytes", scale.heaviest)
 	}
 }
+
+// Where a look-up may be stale for half a minute, nothing is created again before
+// that is over, however often the look-up finds nothing.
+func TestAbsenceIsNotBelievedBeforeItIsProof(t *testing.T) {
+	late := memory.Fault{Kind: memory.Lag, Duration: 25 * time.Second}
+	lost := func(call memory.Call) memory.Fault {
+		return memory.Fault{Kind: memory.FailAfter, Calls: []memory.Call{call}, Times: 1}
+	}
+	for range 5 { // the lag is drawn
+		w, acme, globex, _, _ := calm(t, func(c *connectors.Capabilities) { c.StaleMax = 30 * time.Second })
+		globex.sys.SetFaults(lost(memory.CallCreate), late)
+		acme.sys.Create("jane", fields("title", "second", "status", "open"), time.Time{})
+		w.rest()
+		globex.wrote(connectors.WriteCreate, 1)
+		if n := len(globex.sys.Keys()); n != 2 {
+			t.Errorf("globex shows %d tickets, want 2", n)
+		}
+	}
+}
