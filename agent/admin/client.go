@@ -58,7 +58,7 @@ func (c *Client) call(ctx context.Context, method, path string, in, out any) err
 			return fmt.Errorf("admin: %w", err)
 		}
 	}
-	// The host is a placeholder: the transport dials the socket.
+	// The host names nobody: the transport dials the socket.
 	req, err := http.NewRequestWithContext(ctx, method, "http://agent"+path, &body)
 	if err != nil {
 		return fmt.Errorf("admin: %w", err)

@@ -363,15 +363,15 @@ func TestAddresses(t *testing.T) {
 	}
 	var got string
 	s := serve(t, func(_ http.ResponseWriter, r *http.Request) { got = r.URL.RequestURI() })
-	c := newClient(t, s.URL+"/root/", newWorld())
+	c := newClient(t, s.URL+"/base/", newWorld())
 	for path, want := range map[string]string{
-		"issues.json":                              "/root/issues.json?a=1",
-		"/issues.json":                             "/root/issues.json?a=1",
-		Path("ticket", "a/b c?d"):                  "/root/ticket/a%2Fb%20c%3Fd?a=1",
-		s.URL + "/root/next?page=2":                "/root/next?a=1&page=2",
+		"issues.json":                              "/base/issues.json?a=1",
+		"/issues.json":                             "/base/issues.json?a=1",
+		Path("ticket", "a/b c?d"):                  "/base/ticket/a%2Fb%20c%3Fd?a=1",
+		s.URL + "/base/next?page=2":                "/base/next?a=1&page=2",
 		"../other":                                 "",
 		Path("x", "..", "..", "admin"):             "",
-		"http://elsewhere.example/root/x":          "",
+		"http://elsewhere.example/base/x":          "",
 		strings.Replace(s.URL, "http", "https", 1): "",
 	} {
 		got = ""
