@@ -12,14 +12,19 @@ import (
 	"os/exec"
 	"os/user"
 	"path/filepath"
+	"slices"
 	"strconv"
 	"syscall"
 	"time"
 )
 
-// portTries is how often a start is tried with another port: a free port may be
-// taken between its choice and its use.
-const portTries = 3
+// startTries is how often a start is tried: on a machine that is busy with
+// other tests a server may end before it answers. Each try begins from nothing.
+const startTries = 3
+
+// listenerFile is the file descriptor on which a server finds its listener: the
+// first after the standard ones.
+const listenerFile = 3
 
 // instance is a server process with its own directory.
 type instance struct {
@@ -118,36 +123,68 @@ func (in *instance) copyDatabase(from, name string) error {
 func (in *instance) command(name string, args ...string) *exec.Cmd {
 	cmd := exec.Command(name, args...)
 	cmd.Dir = in.dir
-	cmd.Env = in.env
+	cmd.Env = slices.Clone(in.env)
 	cmd.SysProcAttr = &syscall.SysProcAttr{Setpgid: true, Credential: in.owner}
 	return cmd
 }
 
 // start runs the server that build prepares for a port, until ready answers
-// 200 on it. The guard is on before the server is waited for.
+// 200 on it. build is called for each try and must not build on what an earlier
+// one left. The guard is on before the server is waited for.
 func (in *instance) start(ctx context.Context, build func(port int) (*exec.Cmd, error), ready string) error {
-	var err error
-	for range portTries {
-		if in.port, err = freePort(); err != nil {
-			return err
-		}
-		cmd, errBuild := build(in.port)
-		if errBuild != nil {
-			return errBuild
-		}
-		if err = in.run(cmd); err != nil {
-			return err
-		}
-		if err = in.await(ctx, in.url()+ready); err == nil {
+	var failures error
+	for try := range startTries {
+		err := in.tryStart(ctx, build, ready)
+		if err == nil {
 			return nil
 		}
+		log, _ := os.ReadFile(in.path("server.log"))
+		failures = errors.Join(failures, fmt.Errorf("try %d: %w\n%s", try+1, err, log[max(0, len(log)-4096):]))
 		if ctx.Err() != nil {
 			break
 		}
 		in.letGo(false)
 	}
-	log, _ := os.ReadFile(in.path("server.log"))
-	return fmt.Errorf("%w\n%s", err, log[max(0, len(log)-4096):])
+	return failures
+}
+
+func (in *instance) tryStart(ctx context.Context, build func(port int) (*exec.Cmd, error), ready string) error {
+	listener, err := in.listen()
+	if err != nil {
+		return err
+	}
+	defer listener.Close()
+	cmd, err := build(in.port)
+	if err != nil {
+		return err
+	}
+	cmd.ExtraFiles = []*os.File{listener}
+	if err := in.run(cmd); err != nil {
+		return err
+	}
+	// From here only the server holds the listener: when it ends, its port refuses.
+	listener.Close()
+	return in.await(ctx, in.url()+ready)
+}
+
+// listen opens the port that the server will inherit: a port that is merely free
+// now may be taken in the many seconds before the server asks for it.
+func (in *instance) listen() (*os.File, error) {
+	l, err := net.Listen("tcp", "127.0.0.1:0")
+	if err != nil {
+		return nil, err
+	}
+	defer l.Close()
+	in.port = l.Addr().(*net.TCPAddr).Port
+	f, err := l.(*net.TCPListener).File()
+	if err != nil {
+		return nil, err
+	}
+	if err := syscall.SetNonblock(int(f.Fd()), false); err != nil {
+		f.Close()
+		return nil, err
+	}
+	return f, nil
 }
 
 func (in *instance) url() string { return fmt.Sprintf("http://127.0.0.1:%d", in.port) }
@@ -215,12 +252,8 @@ func (in *instance) await(ctx context.Context, url string) error {
 	tick := time.NewTicker(50 * time.Millisecond)
 	defer tick.Stop()
 	for {
-		if res, err := http.Get(url); err == nil {
-			_, _ = io.Copy(io.Discard, res.Body)
-			res.Body.Close()
-			if res.StatusCode == http.StatusOK {
-				return nil
-			}
+		if answers(ctx, url) {
+			return nil
 		}
 		select {
 		case <-in.exit:
@@ -232,13 +265,21 @@ func (in *instance) await(ctx context.Context, url string) error {
 	}
 }
 
-func freePort() (int, error) {
-	l, err := net.Listen("tcp", "127.0.0.1:0")
+// answers asks once: the server's backlog takes the question before it serves.
+func answers(ctx context.Context, url string) bool {
+	ctx, cancel := context.WithTimeout(ctx, 2*time.Second)
+	defer cancel()
+	req, err := http.NewRequestWithContext(ctx, http.MethodGet, url, http.NoBody)
 	if err != nil {
-		return 0, err
+		return false
 	}
-	defer l.Close()
-	return l.Addr().(*net.TCPAddr).Port, nil
+	res, err := http.DefaultClient.Do(req)
+	if err != nil {
+		return false
+	}
+	_, _ = io.Copy(io.Discard, res.Body)
+	res.Body.Close()
+	return res.StatusCode == http.StatusOK
 }
 
 // script runs a command of the instance to its end and returns its output.

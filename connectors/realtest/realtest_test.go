@@ -63,6 +63,30 @@ func TestRT(t *testing.T) {
 	ended(t, s.instance)
 }
 
+// TestEachTryBeginsFromNothing starts a Redmine in the directory in which one
+// has already filled its database, as a second try of a start does, with a first
+// try that fails.
+func TestEachTryBeginsFromNothing(t *testing.T) {
+	t.Parallel()
+	s := Redmine(t)
+	s.letGo(false)
+	tries := 0
+	err := s.start(t.Context(), func(port int) (*exec.Cmd, error) {
+		if tries++; tries == 1 {
+			return s.command("/bin/false"), nil
+		}
+		return s.server(port)
+	}, "/login")
+	if err != nil || tries != 2 {
+		t.Fatalf("%d tries: %v", tries, err)
+	}
+	s.api.root = s.instance.url()
+	if all, err := s.Issues(t.Context(), s.Human); err != nil || len(all) != 0 {
+		t.Errorf("%d issues, %v", len(all), err)
+	}
+	ended(t, s.instance)
+}
+
 // TestStarterDies kills a process that has started a server, as a test that
 // runs into its time limit would be.
 func TestStarterDies(t *testing.T) {

@@ -84,9 +84,6 @@ func (s *RedmineServer) prepare() error {
 	if err := s.mkdir("config", "files", "public/plugin_assets"); err != nil {
 		return err
 	}
-	if err := s.copyDatabase(redmineDatabase, "db.sqlite"); err != nil {
-		return err
-	}
 	for name, content := range map[string]string{
 		"plan.json":             string(plan),
 		"config.ru":             string(redmineBoot),
@@ -105,9 +102,15 @@ func (s *RedmineServer) prepare() error {
 }
 
 func (s *RedmineServer) server(port int) (*exec.Cmd, error) {
+	// config.ru fills the database, and can do so only once.
+	if err := s.copyDatabase(redmineDatabase, "db.sqlite"); err != nil {
+		return nil, err
+	}
+	address := "tcp://127.0.0.1:" + strconv.Itoa(port)
 	// Not through bundle exec: it looks for gems that Debian does not ship.
-	cmd := s.command("/usr/bin/puma", "-q", "-b", "tcp://127.0.0.1:"+strconv.Itoa(port), "-t", "1:4", s.path("config.ru"))
+	cmd := s.command("/usr/bin/puma", "-q", "-b", address, "-t", "1:4", s.path("config.ru"))
 	cmd.Dir = redmineRoot
+	cmd.Env = append(cmd.Env, fmt.Sprintf("PUMA_INHERIT_0=%d:%s", listenerFile, address))
 	return cmd, nil
 }
 

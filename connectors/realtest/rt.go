@@ -132,7 +132,10 @@ func (s *RTServer) server(port int) (*exec.Cmd, error) {
 	if err := s.write("site.pm", s.config(port)); err != nil {
 		return nil, err
 	}
-	return s.command(rtProgram, "--host", "127.0.0.1", "--port", strconv.Itoa(port), "--max-workers", "4"), nil
+	cmd := s.command(rtProgram, "--host", "127.0.0.1", "--port", strconv.Itoa(port), "--max-workers", "4")
+	// How Starlet is told of a listener that it inherits (Server::Starter).
+	cmd.Env = append(cmd.Env, fmt.Sprintf("SERVER_STARTER_PORT=127.0.0.1:%d=%d", port, listenerFile))
+	return cmd, nil
 }
 
 // NewQueue makes another queue with the same rights and custom fields, for a
