@@ -68,6 +68,7 @@ type Peer struct {
 // Timing of a node; tests shorten it.
 type Timing struct {
 	Heartbeat  time.Duration // without a leader for this long, nodes elect one; shorter by default in a hub of one
+	Message    time.Duration // one message between nodes takes at most so long; then its connection is given up
 	Commit     time.Duration // how soon followers hear of a commit
 	Audit      time.Duration // between comparisons of the nodes' digests
 	Checkpoint time.Duration // at most this long between checkpoints
@@ -93,6 +94,7 @@ func (c Config) withDefaults() Config {
 		set(&c.Timing.Heartbeat, 200*time.Millisecond) // nobody to wait for
 	}
 	set(&c.Timing.Heartbeat, 3*time.Second)
+	set(&c.Timing.Message, 10*time.Second)
 	set(&c.Timing.Commit, 3*time.Millisecond)
 	set(&c.Timing.Audit, time.Minute)
 	set(&c.Timing.Checkpoint, 30*time.Second)

@@ -29,6 +29,8 @@ type hubFile struct {
 	Limits  struct {
 		OpsPerSecond int `yaml:"ops_per_second"`
 	} `yaml:"limits"`
+	Timing  timingFile  `yaml:"timing"`
+	Storage storageFile `yaml:"storage"`
 }
 
 type peerFile struct {
@@ -60,6 +62,7 @@ func LoadHub(path string, log *slog.Logger, metrics *prometheus.Registry) (*Hub,
 	out := &Hub{Metrics: in.Metrics, Agents: in.Listen.Agents, Nodes: in.Listen.Nodes, Config: hub.Config{
 		Dir: r.path(in.Dir), Pacts: r.pacts("/pacts", in.Pacts),
 		OpsPerSecond: in.Limits.OpsPerSecond, Log: log, Metrics: metrics,
+		Timing: in.Timing.load(r), Sizes: in.Storage.load(r),
 	}}
 	for _, name := range sortedKeys(in.Peers) {
 		p := in.Peers[name]

@@ -1,0 +1,73 @@
+package config
+
+import (
+	"time"
+
+	"github.com/entente-sync/entente/hub"
+)
+
+// timingFile sets how patient a node is. Left out, each setting has the default
+// that suits a disk and a network as one finds them; see timingRanges.
+type timingFile struct {
+	Heartbeat  time.Duration `yaml:"heartbeat"`
+	Message    time.Duration `yaml:"message"`
+	Audit      time.Duration `yaml:"audit"`
+	Checkpoint time.Duration `yaml:"checkpoint"`
+	FeedBeat   time.Duration `yaml:"feed_beat"`
+	Drain      time.Duration `yaml:"drain"`
+}
+
+// storageFile sets what a node's disk holds.
+type storageFile struct {
+	CheckpointBytes int64 `yaml:"checkpoint_bytes"`
+	TrailingBytes   int64 `yaml:"trailing_bytes"`
+	SegmentBytes    int64 `yaml:"segment_bytes"`
+	MemTableBytes   int64 `yaml:"memtable_bytes"`
+}
+
+// load checks the ranges. Heartbeats wait behind disk writes, so a node whose
+// heartbeat is below its disk's worst sync elects in vain.
+func (f *timingFile) load(r *reader) hub.Timing {
+	for _, s := range []struct {
+		at       string
+		got      time.Duration
+		min, max time.Duration
+	}{
+		{"/timing/heartbeat", f.Heartbeat, 100 * time.Millisecond, time.Minute},
+		{"/timing/message", f.Message, 200 * time.Millisecond, 5 * time.Minute},
+		{"/timing/audit", f.Audit, 100 * time.Millisecond, time.Hour},
+		{"/timing/checkpoint", f.Checkpoint, 100 * time.Millisecond, time.Hour},
+		{"/timing/feed_beat", f.FeedBeat, 100 * time.Millisecond, 20 * time.Second},
+		{"/timing/drain", f.Drain, 100 * time.Millisecond, time.Minute},
+	} {
+		if s.got != 0 && (s.got < s.min || s.got > s.max) {
+			r.doc.Fail("config.range", s.at, "", "is %s, want %s to %s", s.got, s.min, s.max)
+		}
+	}
+	return hub.Timing{
+		Heartbeat: f.Heartbeat, Message: f.Message, Audit: f.Audit,
+		Checkpoint: f.Checkpoint, FeedBeat: f.FeedBeat, Drain: f.Drain,
+	}
+}
+
+// load checks the ranges.
+func (f *storageFile) load(r *reader) hub.Sizes {
+	const kib, mib, gib = 1 << 10, 1 << 20, 1 << 30
+	for _, s := range []struct {
+		at            string
+		got, min, max int64
+	}{
+		{"/storage/checkpoint_bytes", f.CheckpointBytes, 16 * kib, 16 * gib},
+		{"/storage/trailing_bytes", f.TrailingBytes, 16 * kib, 64 * gib},
+		{"/storage/segment_bytes", f.SegmentBytes, 512 * kib, gib},
+		{"/storage/memtable_bytes", f.MemTableBytes, 2 * mib, gib},
+	} {
+		if s.got != 0 && (s.got < s.min || s.got > s.max) {
+			r.doc.Fail("config.range", s.at, "", "is %d, want %d to %d", s.got, s.min, s.max)
+		}
+	}
+	return hub.Sizes{
+		Checkpoint: f.CheckpointBytes, Trailing: f.TrailingBytes,
+		Segment: int(f.SegmentBytes), MemTable: f.MemTableBytes,
+	}
+}
