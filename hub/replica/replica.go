@@ -87,6 +87,11 @@ func (r *Replica) open(advanced func([]crdt.Pact)) error {
 	if err := r.openState(advanced); err != nil {
 		return fmt.Errorf("open the state in %s: %w", r.cfg.Dir, err)
 	}
+	return r.openRaft(r.machine, r.snapshots)
+}
+
+// openRaft starts raft on the open log.
+func (r *Replica) openRaft(machine raft.FSM, snapshots raft.SnapshotStore) error {
 	r.transport = newTransport(newStreamLayer(&r.cfg), r.cfg.RPCTimeout, r.cfg.Log)
 	// Recent entries are read back once by each follower's replicator and once
 	// by the state machine; 64 of them are at most 16 MiB.
@@ -96,17 +101,17 @@ func (r *Replica) open(advanced func([]crdt.Pact)) error {
 	}
 	stable := r.log.hints
 	settings := r.cfg.raftConfig()
-	known, err := raft.HasExistingState(cache, stable, r.snapshots)
+	known, err := raft.HasExistingState(cache, stable, snapshots)
 	if err != nil {
 		return err
 	}
 	if !known && len(r.cfg.Voters) > 0 {
-		err := raft.BootstrapCluster(settings, cache, stable, r.snapshots, r.transport, membership(r.cfg.Voters))
+		err := raft.BootstrapCluster(settings, cache, stable, snapshots, r.transport, membership(r.cfg.Voters))
 		if err != nil {
 			return fmt.Errorf("found the cluster: %w", err)
 		}
 	}
-	r.raft, err = raft.NewRaft(settings, r.machine, cache, stable, r.snapshots, r.transport)
+	r.raft, err = raft.NewRaft(settings, machine, cache, stable, snapshots, r.transport)
 	return err
 }
 
