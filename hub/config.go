@@ -36,6 +36,8 @@ type Config struct {
 	// is given the same list. Nil founds a hub of one. Once the hub exists its
 	// membership is in its state, and Peers only says where nodes are reached.
 	Peers []Peer
+	// Admin is the path of the admin socket; "" means none.
+	Admin string
 	// Pacts are put in force when they are newer than what the hub holds.
 	Pacts []*pact.Pact
 

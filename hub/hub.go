@@ -22,11 +22,13 @@ import (
 	"google.golang.org/grpc/credentials"
 
 	"github.com/entente-sync/entente/crdt"
+	"github.com/entente-sync/entente/hub/admin"
 	"github.com/entente-sync/entente/hub/admission"
 	"github.com/entente-sync/entente/hub/fanout"
 	"github.com/entente-sync/entente/hub/replica"
 	"github.com/entente-sync/entente/hub/rpc"
 	"github.com/entente-sync/entente/hub/state"
+	"github.com/entente-sync/entente/proto/adminhttp"
 	"github.com/entente-sync/entente/proto/identity"
 	"github.com/entente-sync/entente/proto/wire"
 )
@@ -40,6 +42,7 @@ type Hub struct {
 	server  *rpc.Server
 	grpc    *grpc.Server
 	metrics *metrics
+	admin   net.Listener // nil: nobody administers this node
 
 	cancel    context.CancelFunc
 	loops     sync.WaitGroup
@@ -65,17 +68,46 @@ func Open(ctx context.Context, cfg Config) (*Hub, error) {
 	}
 	h := &Hub{cfg: cfg, self: self}
 	h.metrics = newMetrics(h)
-	if h.replica, err = replica.Open(h.replicaConfig(), h.advanced); err != nil {
-		return nil, fmt.Errorf("node %s: %w", self.Name, errors.Join(err, cfg.Agents.Close()))
-	}
-	if err := h.metrics.register(cfg.Metrics); err != nil {
-		return nil, errors.Join(err, h.replica.Close(), cfg.Agents.Close())
+	if err := h.open(); err != nil {
+		return nil, fmt.Errorf("node %s: %w", self.Name, errors.Join(err, h.release()))
 	}
 	h.serve()
 	running, cancel := context.WithCancel(context.WithoutCancel(ctx))
 	h.cancel = cancel
 	h.loops.Go(func() { h.govern(running) })
+	if h.admin != nil {
+		h.loops.Go(func() { h.administer(running) })
+	}
 	return h, nil
+}
+
+// open takes what may be refused. The socket comes first: a directory whose node
+// runs already is told from a damaged one.
+func (h *Hub) open() (err error) {
+	if h.cfg.Admin != "" {
+		if h.admin, err = adminhttp.Listen(h.cfg.Admin, admin.Who); err != nil {
+			return err
+		}
+	}
+	if h.replica, err = replica.Open(h.replicaConfig(), h.advanced); err != nil {
+		return err
+	}
+	return h.metrics.register(h.cfg.Metrics)
+}
+
+// release undoes what open did of itself.
+func (h *Hub) release() error {
+	err := h.cfg.Agents.Close()
+	if h.admin != nil {
+		err = errors.Join(err, h.admin.Close())
+	}
+	switch {
+	case h.replica != nil:
+		err = errors.Join(err, h.replica.Close())
+	case h.cfg.Nodes != nil:
+		_ = h.cfg.Nodes.Close() // a replica that did not open has closed it already
+	}
+	return err
 }
 
 // advanced is called by the replica, maybe before Open has returned.

@@ -18,6 +18,7 @@ import (
 	"go.uber.org/goleak"
 
 	"github.com/entente-sync/entente/agent/admin"
+	"github.com/entente-sync/entente/proto/adminhttp"
 )
 
 func TestMain(m *testing.M) { goleak.VerifyTestMain(m) }
@@ -210,7 +211,7 @@ func TestNoSocket(t *testing.T) {
 }
 
 func TestLongPath(t *testing.T) {
-	path := "/" + strings.Repeat("a", admin.PathBytesMax)
+	path := "/" + strings.Repeat("a", adminhttp.PathBytesMax)
 	if err := admin.Serve(t.Context(), path, &agent{}); err == nil || !strings.Contains(err.Error(), "choose a shorter one") {
 		t.Errorf("got %v", err)
 	}

@@ -201,20 +201,6 @@ func (r *Replica) Status() Status {
 	return s
 }
 
-// Members returns the names of all nodes, voters or not, in the order in which
-// they joined.
-func (r *Replica) Members() ([]string, error) {
-	future := r.raft.GetConfiguration()
-	if err := future.Error(); err != nil {
-		return nil, err
-	}
-	var nodes []string
-	for _, server := range future.Configuration().Servers {
-		nodes = append(nodes, string(server.ID))
-	}
-	return nodes, nil
-}
-
 // TransferLeadership hands over to the peer that is furthest along, if this node
 // leads. Entries under way are finished first.
 func (r *Replica) TransferLeadership() error {

@@ -12,10 +12,10 @@ import (
 
 func newHub() *cobra.Command {
 	c := &cobra.Command{
-		Use: "hub", Short: "Run a node of a hub", Args: cobra.NoArgs,
+		Use: "hub", Short: "Run a node of a hub, and administer it", Args: cobra.NoArgs,
 		RunE: func(c *cobra.Command, _ []string) error { return c.Help() },
 	}
-	c.AddCommand(newHubRun())
+	c.AddCommand(newHubRun(), newHubMembers())
 	return c
 }
 
@@ -45,7 +45,8 @@ func newHubRun() *cobra.Command {
 			if err != nil {
 				return err
 			}
-			log.Info("hub node runs", "agents", loaded.Config.Agents.Addr().String(), "nodes", loaded.Nodes)
+			log.Info("hub node runs", "agents", loaded.Config.Agents.Addr().String(), "nodes", loaded.Nodes,
+				"admin", loaded.Config.Admin)
 			return serveBeside(c.Context(), loaded.Metrics, h.Handler(), func(ctx context.Context) error {
 				return runHub(ctx, h, failed)
 			})

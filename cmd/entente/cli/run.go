@@ -7,10 +7,12 @@ import (
 	"errors"
 	"fmt"
 	"io"
+	"net/http"
 
 	"github.com/spf13/cobra"
 
 	"github.com/entente-sync/entente/cmd/entente/config"
+	"github.com/entente-sync/entente/proto/adminhttp"
 	"github.com/entente-sync/entente/proto/wire"
 )
 
@@ -62,11 +64,25 @@ func exitCode(err error) int {
 	var usage *usageError
 	var environment *environmentError
 	var remote *wire.Error
+	var refused *adminhttp.Error
 	switch {
 	case errors.As(err, &usage), errors.Is(err, config.ErrInvalid):
 		return ExitInvalid
-	case errors.As(err, &environment), errors.As(err, &remote):
+	case errors.As(err, &environment), errors.As(err, &remote), errors.Is(err, adminhttp.ErrNobody):
 		return ExitEnvironment
+	case errors.As(err, &refused):
+		return exitOfStatus(refused.Status)
+	}
+	return ExitFailed
+}
+
+// exitOfStatus says what the answer of an admin socket means.
+func exitOfStatus(status int) int {
+	switch {
+	case status == http.StatusServiceUnavailable:
+		return ExitEnvironment
+	case status < http.StatusInternalServerError:
+		return ExitInvalid
 	}
 	return ExitFailed
 }

@@ -127,8 +127,8 @@ func LoadAgent(path string, rt Runtime) (*Agent, error) {
 	return out, r.err()
 }
 
-// AdminSocket is where the agent with this directory listens unless told
-// otherwise.
+// AdminSocket is where the agent or node with this directory is administered
+// unless told otherwise.
 func AdminSocket(dir string) string { return dir + "/admin.sock" }
 
 // Dialer connects to the nodes of a hub with an agent's certificate.

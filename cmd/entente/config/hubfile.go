@@ -24,6 +24,7 @@ type hubFile struct {
 		Nodes  string `yaml:"nodes"`
 	} `yaml:"listen,required"`
 	Peers   map[string]peerFile `yaml:"peers"`
+	Admin   string              `yaml:"admin"`
 	Metrics string              `yaml:"metrics"`
 	Pacts   []string            `yaml:"pacts,required"`
 	Limits  struct {
@@ -60,7 +61,7 @@ func LoadHub(path string, log *slog.Logger, metrics *prometheus.Registry) (*Hub,
 	r.address("/metrics", in.Metrics)
 	pair, ca := in.TLS.load(r, "/tls")
 	out := &Hub{Metrics: in.Metrics, Agents: in.Listen.Agents, Nodes: in.Listen.Nodes, Config: hub.Config{
-		Dir: r.path(in.Dir), Pacts: r.pacts("/pacts", in.Pacts),
+		Dir: r.path(in.Dir), Admin: in.socket(r), Pacts: r.pacts("/pacts", in.Pacts),
 		OpsPerSecond: in.Limits.OpsPerSecond, Log: log, Metrics: metrics,
 		Timing: in.Timing.load(r), Sizes: in.Storage.load(r),
 	}}
@@ -88,6 +89,24 @@ func LoadHub(path string, log *slog.Logger, metrics *prometheus.Registry) (*Hub,
 		r.doc.Fail("config.tls", "/tls/ca", "", "%v", err)
 	}
 	return out, r.err()
+}
+
+// HubSocket reads where the node of a hub's file is administered, and nothing
+// that the file names.
+func HubSocket(path string) (string, error) {
+	var in hubFile
+	r, err := open(path, KindHub, &in)
+	if err != nil {
+		return "", err
+	}
+	return in.socket(r), nil
+}
+
+func (in *hubFile) socket(r *reader) string {
+	if in.Admin == "" {
+		return AdminSocket(r.path(in.Dir))
+	}
+	return r.path(in.Admin)
 }
 
 // Listen takes the addresses; the hub closes them.

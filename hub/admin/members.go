@@ -1,0 +1,43 @@
+package admin
+
+import (
+	"context"
+
+	"github.com/entente-sync/entente/proto/adminhttp"
+)
+
+const pathMembers = "/v1/members"
+
+// Roles of a member.
+const (
+	RoleLeader  = "leader"
+	RoleVoter   = "voter"
+	RoleLearner = "learner" // gets the log, has no vote yet
+)
+
+// Members is who belongs to the hub, as one node sees it.
+type Members struct {
+	Hub    string `json:"hub"`
+	Node   string `json:"node"`             // that answers
+	Leader string `json:"leader,omitempty"` // empty while none is known
+	// FailureTolerance is how many more nodes may fail before the hub stops taking
+	// writes.
+	FailureTolerance int      `json:"failureTolerance"`
+	Members          []Member `json:"members"` // in the order in which they joined
+}
+
+// Member is one node of the hub.
+type Member struct {
+	Node string `json:"node"`
+	Role string `json:"role"`
+}
+
+// ServeMembers answers who belongs to the hub.
+func ServeMembers(members func(context.Context) (Members, error)) adminhttp.Verb {
+	return adminhttp.Ask("GET "+pathMembers, members)
+}
+
+// Members asks who belongs to the hub.
+func (c *Client) Members(ctx context.Context) (Members, error) {
+	return get[Members](ctx, c, pathMembers)
+}
