@@ -36,7 +36,7 @@ sim: ## simulation from SEEDS seeds
 	SEEDS=$(SEEDS) go test -count=1 -timeout 60m ./bench/sim
 
 crash: ## kill -9 in ROUNDS rounds
-	ROUNDS=$(ROUNDS) go test -count=1 -timeout 60m ./bench/crash
+	ROUNDS=$(ROUNDS) go test -count=1 -timeout 60m ./bench/crash/pair
 
 bench: ## merge ns/op and allocations
 	go test -run '^$$' -bench . -benchmem ./crdt/...

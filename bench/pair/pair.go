@@ -19,6 +19,7 @@ import (
 	"time"
 
 	"github.com/entente-sync/entente/agent/admin"
+	"github.com/entente-sync/entente/bench/process"
 	"github.com/entente-sync/entente/connectors/realtest"
 )
 
@@ -36,13 +37,13 @@ type Pair struct {
 	Dir     string // configuration, data and logs
 	Binary  string
 
-	processes map[string]*process
+	processes map[string]*process.Process
 }
 
 // Start starts both systems and writes the configuration below dir; no process
 // of the product runs yet. root is the project's root, where the binary is built.
 func Start(ctx context.Context, root, dir string, progress io.Writer) (*Pair, error) {
-	p := &Pair{Dir: dir, Binary: filepath.Join(dir, "entente"), processes: map[string]*process{}}
+	p := &Pair{Dir: dir, Binary: filepath.Join(dir, "entente"), processes: map[string]*process.Process{}}
 	say := func(format string, args ...any) { fmt.Fprintf(progress, format+"\n", args...) }
 	say("building entente")
 	build := exec.CommandContext(ctx, "go", "build", "-o", p.Binary, "./cmd/entente")
@@ -125,7 +126,7 @@ func (p *Pair) Run(names ...string) error {
 		if name == Hub {
 			args[0] = "hub"
 		}
-		started, err := startProcess(p.Dir, name, p.Binary, args...)
+		started, err := process.Start(p.Dir, name, p.Binary, args...)
 		if err != nil {
 			return err
 		}
@@ -135,10 +136,10 @@ func (p *Pair) Run(names ...string) error {
 }
 
 // Kill ends a process with SIGKILL.
-func (p *Pair) Kill(name string) error { return p.processes[name].kill() }
+func (p *Pair) Kill(name string) error { return p.processes[name].Kill() }
 
 // Stop asks a process to end and reports how it ended.
-func (p *Pair) Stop(name string) error { return p.processes[name].stop(15 * time.Second) }
+func (p *Pair) Stop(name string) error { return p.processes[name].Stop(15 * time.Second) }
 
 // Log returns what a process logged.
 func (p *Pair) Log(name string) string {
@@ -158,7 +159,7 @@ func (p *Pair) Agent(site string) *admin.Client {
 func (p *Pair) Close() error {
 	var errs []error
 	for _, proc := range p.processes {
-		errs = append(errs, proc.kill())
+		errs = append(errs, proc.Kill())
 	}
 	if p.Redmine != nil {
 		errs = append(errs, p.Redmine.Close())

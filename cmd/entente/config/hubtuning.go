@@ -59,7 +59,7 @@ func (f *storageFile) load(r *reader) hub.Sizes {
 	}{
 		{"/storage/checkpoint_bytes", f.CheckpointBytes, 16 * kib, 16 * gib},
 		{"/storage/trailing_bytes", f.TrailingBytes, 16 * kib, 64 * gib},
-		{"/storage/segment_bytes", f.SegmentBytes, 512 * kib, gib},
+		{"/storage/segment_bytes", f.SegmentBytes, 64 * kib, gib},
 		{"/storage/memtable_bytes", f.MemTableBytes, 2 * mib, gib},
 	} {
 		if s.got != 0 && (s.got < s.min || s.got > s.max) {

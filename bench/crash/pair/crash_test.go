@@ -1,7 +1,7 @@
-// Package crash kills the product's processes, as power cuts and operators do,
+// Package pair_test kills the product's processes, as power cuts and operators do,
 // while a real Redmine and a real Request Tracker are synced, and then counts in
 // the systems themselves what was lost or doubled.
-package crash_test
+package pair_test
 
 import (
 	"context"
@@ -36,7 +36,7 @@ func rounds(t *testing.T) int {
 // differs from the other.
 func TestKillsDuringTheBackfill(t *testing.T) {
 	n := rounds(t)
-	ctx, p := pair.ForTest(t, filepath.Join("..", ".."), seeds, 6*time.Minute+time.Duration(n)*15*time.Second)
+	ctx, p := pair.ForTest(t, filepath.Join("..", "..", ".."), seeds, 6*time.Minute+time.Duration(n)*15*time.Second)
 	draw := rand.New(rand.NewPCG(1, 2))
 	names := []string{pair.Globex, pair.Hub, pair.Acme}
 	must(t, p.Run(names...))
