@@ -31,7 +31,7 @@ func Areas() []Area {
 func Layers() [][]string {
 	return [][]string{
 		{
-			"hub/codec", "hub/command", "hub/state", "hub/store", "hub/replica",
+			"hub/codec", "hub/command", "hub/state", "hub/store", "hub/replica", "hub/backup",
 			"hub/admission", "hub/fanout", "hub/rpc", "hub/admin", "hub", "hub/hubtest",
 		},
 		{
@@ -58,6 +58,7 @@ func Homes() []Home {
 		{"github.com/hashicorp/raft", []string{"hub/replica"}},
 		{"github.com/hashicorp/raft-wal", []string{"hub/replica"}},
 		{"github.com/dgraph-io/badger/v4", []string{"hub/store", "agent/store"}},
+		{"filippo.io/age", []string{"hub/backup"}},
 		{"cel.dev/cel-go", []string{"agent/binding"}},
 		{"go.yaml.in/yaml/v3", []string{"proto/yamlfile"}},
 		{"github.com/spf13/cobra", []string{"cmd"}},

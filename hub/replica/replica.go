@@ -19,6 +19,13 @@ import (
 	"github.com/entente-sync/entente/hub/store"
 )
 
+// Parts of a replica's directory.
+const (
+	dirLog       = "log"
+	dirState     = "state"
+	dirSnapshots = "snapshots"
+)
+
 // lagEntriesMax is how far behind its leader's commits a node may be and still
 // count as caught up.
 const lagEntriesMax = 64
@@ -81,6 +88,9 @@ func Open(cfg Config, advanced func([]crdt.Pact)) (*Replica, error) {
 }
 
 func (r *Replica) open(advanced func([]crdt.Pact)) error {
+	if err := unfinished(r.cfg.Dir); err != nil {
+		return err
+	}
 	if err := r.openLog(); err != nil {
 		return fmt.Errorf("open the log in %s: %w", r.cfg.Dir, err)
 	}
@@ -116,7 +126,7 @@ func (r *Replica) openRaft(machine raft.FSM, snapshots raft.SnapshotStore) error
 }
 
 func (r *Replica) openLog() error {
-	dir := filepath.Join(r.cfg.Dir, "log")
+	dir := filepath.Join(r.cfg.Dir, dirLog)
 	if err := os.MkdirAll(dir, 0o700); err != nil {
 		return err
 	}
@@ -138,10 +148,10 @@ func (r *Replica) openLog() error {
 func (r *Replica) openState(advanced func([]crdt.Pact)) error {
 	var err error
 	options := store.Options{MemTableBytes: r.cfg.MemTableBytes}
-	if r.store, err = store.Open(filepath.Join(r.cfg.Dir, "state"), options); err != nil {
+	if r.store, err = store.Open(filepath.Join(r.cfg.Dir, dirState), options); err != nil {
 		return err
 	}
-	if r.snapshots, err = openSnapshots(filepath.Join(r.cfg.Dir, "snapshots"), r.store); err != nil {
+	if r.snapshots, err = openSnapshots(filepath.Join(r.cfg.Dir, dirSnapshots), r.store); err != nil {
 		return err
 	}
 	r.machine = &machine{state: r.state, store: r.store, snapshots: r.snapshots, latch: r.latch, advanced: advanced}

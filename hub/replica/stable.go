@@ -12,6 +12,7 @@ import (
 
 // Names that raft uses for its persistent facts (raft.go, "keyLastVoteTerm").
 const (
+	nameCurrentTerm   = "CurrentTerm"
 	nameVoteTerm      = "LastVoteTerm"
 	nameVoteCandidate = "LastVoteCand"
 	nameVote          = "vote" // ours: both in one value

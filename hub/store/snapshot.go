@@ -83,42 +83,38 @@ func (o *recordWriter) raw(b []byte) {
 // (cut off, changed), ErrNewer, or is the reader's own. It does not compare the
 // rows with the digests in Meta: state.Machine.Restore does.
 func ReadSnapshot(r io.Reader) (*state.Image, error) {
-	img, err := readSnapshot(bufio.NewReaderSize(r, 256<<10))
+	img, names := &state.Image{}, newInterner()
+	err := readSnapshot(r, func(kind byte, value []byte) error { return add(img, kind, value, names) })
 	if err != nil {
 		return nil, fmt.Errorf("hub snapshot: %w", err)
 	}
 	return img, nil
 }
 
-func readSnapshot(r *bufio.Reader) (*state.Image, error) {
-	head := make([]byte, len(snapshotMagic)+1)
-	if err := fill(r, head); err != nil {
-		return nil, err
+// errEnough ends readSnapshot early, with success.
+var errEnough = errors.New("enough")
+
+// readSnapshot hands each record before the trailer to visit, which must not
+// keep its bytes.
+func readSnapshot(r io.Reader, visit func(kind byte, value []byte) error) error {
+	in := &recordReader{r: bufio.NewReaderSize(r, 256<<10), sum: sha256.New()}
+	if err := in.head(); err != nil {
+		return err
 	}
-	if !bytes.HasPrefix(head, []byte(snapshotMagic)) {
-		return nil, fmt.Errorf("%w: this is no snapshot of a hub", ErrDamaged)
-	}
-	switch format := head[len(snapshotMagic)]; {
-	case format > SnapshotFormat:
-		return nil, fmt.Errorf("%w: snapshot format %d, known up to %d", ErrNewer, format, SnapshotFormat)
-	case format == 0:
-		return nil, fmt.Errorf("%w: snapshot format 0", ErrDamaged)
-	}
-	in := &recordReader{r: r, sum: sha256.New()}
-	in.sum.Write(head)
-	img, names := &state.Image{}, newInterner()
 	for {
 		kind, value, err := in.record()
 		switch {
 		case err != nil:
-			return nil, err
+			return err
 		case kind == kindTrailer && in.count > 0:
-			return img, in.trailer(value)
+			return in.trailer(value)
 		case (in.count == 1) != (kind == kindMeta):
-			return nil, fmt.Errorf("%w: record %d of kind %q", ErrDamaged, in.count, kind)
+			return fmt.Errorf("%w: record %d of kind %q", ErrDamaged, in.count, kind)
 		}
-		if err := add(img, kind, value, names); err != nil {
-			return nil, err
+		if err := visit(kind, value); errors.Is(err, errEnough) {
+			return nil
+		} else if err != nil {
+			return err
 		}
 	}
 }
@@ -129,6 +125,25 @@ type recordReader struct {
 	sum   hash.Hash // of everything before the trailer
 	count uint64    // of records before the trailer
 	buf   []byte
+}
+
+// head checks what the stream begins with.
+func (in *recordReader) head() error {
+	head := make([]byte, len(snapshotMagic)+1)
+	if err := fill(in.r, head); err != nil {
+		return err
+	}
+	if !bytes.HasPrefix(head, []byte(snapshotMagic)) {
+		return fmt.Errorf("%w: this is no snapshot of a hub", ErrDamaged)
+	}
+	switch format := head[len(snapshotMagic)]; {
+	case format > SnapshotFormat:
+		return fmt.Errorf("%w: snapshot format %d, known up to %d", ErrNewer, format, SnapshotFormat)
+	case format == 0:
+		return fmt.Errorf("%w: snapshot format 0", ErrDamaged)
+	}
+	in.sum.Write(head)
+	return nil
 }
 
 func (in *recordReader) record() (kind byte, value []byte, err error) {

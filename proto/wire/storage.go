@@ -69,6 +69,17 @@ type SnapshotTrailer struct {
 	SHA256  [sha256.Size]byte
 }
 
+// BackupHeader says what a backup holds.
+type BackupHeader struct {
+	Hub            [16]byte
+	Epoch          crdt.Epoch
+	Index, Term    uint64
+	Node, Software string
+	CreatedMillis  int64
+	Voters         []string
+	Sealed         bool
+}
+
 // AppendRegister appends s. It is the one that is written by the million, so it
 // does without a message in memory.
 func AppendRegister(b []byte, s *StoredRegister) []byte {
@@ -245,6 +256,31 @@ func ReadTrailer(b []byte) (SnapshotTrailer, error) {
 		return SnapshotTrailer{}, fmt.Errorf("snapshot trailer: %w: digest of %d bytes", crdt.ErrMalformed, n)
 	}
 	return SnapshotTrailer{Records: m.GetRecords(), SHA256: [sha256.Size]byte(m.GetSha256())}, nil
+}
+
+// AppendBackupHeader appends h, whose texts must be UTF-8.
+func AppendBackupHeader(b []byte, h *BackupHeader) []byte {
+	return marshal(b, &storagev1.BackupHeader{
+		Hub: h.Hub[:], Epoch: uint64(h.Epoch), Index: h.Index, Term: h.Term, Node: h.Node, Software: h.Software,
+		CreatedMillis: h.CreatedMillis, Voters: h.Voters, Sealed: h.Sealed,
+	})
+}
+
+// ReadBackupHeader reads what AppendBackupHeader wrote.
+func ReadBackupHeader(b []byte) (BackupHeader, error) {
+	var m storagev1.BackupHeader
+	if err := unmarshal(b, &m); err != nil {
+		return BackupHeader{}, err
+	}
+	h := BackupHeader{
+		Epoch: crdt.Epoch(m.GetEpoch()), Index: m.GetIndex(), Term: m.GetTerm(), Node: m.GetNode(), Software: m.GetSoftware(),
+		CreatedMillis: m.GetCreatedMillis(), Voters: m.GetVoters(), Sealed: m.GetSealed(),
+	}
+	if n := len(m.GetHub()); n != len(h.Hub) {
+		return BackupHeader{}, fmt.Errorf("backup header: %w: hub id of %d bytes", crdt.ErrMalformed, n)
+	}
+	copy(h.Hub[:], m.GetHub())
+	return h, nil
 }
 
 func marshal(b []byte, m proto.Message) []byte {

@@ -72,6 +72,12 @@ func TestStoredRowsRoundTrip(t *testing.T) {
 	check(t, gotMeta, StateMeta{}, err)
 	gotTrailer, err := ReadTrailer(AppendTrailer(nil, &trailer))
 	check(t, gotTrailer, trailer, err)
+	header := BackupHeader{
+		Hub: [16]byte{0xab}, Epoch: 5, Index: 40, Term: 3, Node: "n1", Software: "entente/v1", CreatedMillis: 1_800_000_000_000,
+		Voters: []string{"n1", "n2"}, Sealed: true,
+	}
+	gotHeader, err := ReadBackupHeader(AppendBackupHeader(nil, &header))
+	check(t, gotHeader, header, err)
 }
 
 func check[T any](t *testing.T, got, want T, err error) {

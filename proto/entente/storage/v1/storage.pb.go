@@ -19,6 +19,11 @@
 // SnapshotTrailer. A stream without it, or with bytes behind it, is refused as a
 // whole.
 //
+// Backup (package hub/backup): the magic "entente hub backup\n", a format byte
+// (1), length (4 bytes, big-endian), BackupHeader, CRC32C of all that; then the
+// body, which is an age file if the header says so: SHA-256 of everything before
+// the body (32), then a snapshot as above, to the end.
+//
 // A format byte greater than the reader's means "newer than this program", which
 // is another error than damage.
 //
@@ -648,6 +653,122 @@ func (x *SnapshotTrailer) GetSha256() []byte {
 	return nil
 }
 
+// BackupHeader says what a backup holds. It is readable without the key of a
+// sealed one.
+type BackupHeader struct {
+	state protoimpl.MessageState `protogen:"open.v1"`
+	// As in the StateMeta of the snapshot behind it.
+	Hub   []byte `protobuf:"bytes,1,opt,name=hub,proto3" json:"hub,omitempty"`
+	Epoch uint64 `protobuf:"fixed64,2,opt,name=epoch,proto3" json:"epoch,omitempty"`
+	Index uint64 `protobuf:"varint,3,opt,name=index,proto3" json:"index,omitempty"`
+	// Raft term that the entry at index belongs to, or a later one.
+	Term uint64 `protobuf:"varint,4,opt,name=term,proto3" json:"term,omitempty"`
+	// Name of the node that made the backup, and its software.
+	Node     string `protobuf:"bytes,5,opt,name=node,proto3" json:"node,omitempty"`
+	Software string `protobuf:"bytes,6,opt,name=software,proto3" json:"software,omitempty"`
+	// Clock of that node, Unix milliseconds.
+	CreatedMillis int64 `protobuf:"varint,7,opt,name=created_millis,json=createdMillis,proto3" json:"created_millis,omitempty"`
+	// Names of the nodes that voted then, for people: a restore does not use them.
+	Voters []string `protobuf:"bytes,8,rep,name=voters,proto3" json:"voters,omitempty"`
+	// Whether the body is an age file.
+	Sealed        bool `protobuf:"varint,9,opt,name=sealed,proto3" json:"sealed,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *BackupHeader) Reset() {
+	*x = BackupHeader{}
+	mi := &file_entente_storage_v1_storage_proto_msgTypes[8]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *BackupHeader) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*BackupHeader) ProtoMessage() {}
+
+func (x *BackupHeader) ProtoReflect() protoreflect.Message {
+	mi := &file_entente_storage_v1_storage_proto_msgTypes[8]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use BackupHeader.ProtoReflect.Descriptor instead.
+func (*BackupHeader) Descriptor() ([]byte, []int) {
+	return file_entente_storage_v1_storage_proto_rawDescGZIP(), []int{8}
+}
+
+func (x *BackupHeader) GetHub() []byte {
+	if x != nil {
+		return x.Hub
+	}
+	return nil
+}
+
+func (x *BackupHeader) GetEpoch() uint64 {
+	if x != nil {
+		return x.Epoch
+	}
+	return 0
+}
+
+func (x *BackupHeader) GetIndex() uint64 {
+	if x != nil {
+		return x.Index
+	}
+	return 0
+}
+
+func (x *BackupHeader) GetTerm() uint64 {
+	if x != nil {
+		return x.Term
+	}
+	return 0
+}
+
+func (x *BackupHeader) GetNode() string {
+	if x != nil {
+		return x.Node
+	}
+	return ""
+}
+
+func (x *BackupHeader) GetSoftware() string {
+	if x != nil {
+		return x.Software
+	}
+	return ""
+}
+
+func (x *BackupHeader) GetCreatedMillis() int64 {
+	if x != nil {
+		return x.CreatedMillis
+	}
+	return 0
+}
+
+func (x *BackupHeader) GetVoters() []string {
+	if x != nil {
+		return x.Voters
+	}
+	return nil
+}
+
+func (x *BackupHeader) GetSealed() bool {
+	if x != nil {
+		return x.Sealed
+	}
+	return false
+}
+
 var File_entente_storage_v1_storage_proto protoreflect.FileDescriptor
 
 const file_entente_storage_v1_storage_proto_rawDesc = "" +
@@ -700,7 +821,17 @@ const file_entente_storage_v1_storage_proto_rawDesc = "" +
 	"\x0fauthors_refused\x18\a \x01(\x06R\x0eauthorsRefused\"C\n" +
 	"\x0fSnapshotTrailer\x12\x18\n" +
 	"\arecords\x18\x01 \x01(\x04R\arecords\x12\x16\n" +
-	"\x06sha256\x18\x02 \x01(\fR\x06sha256BDZBgithub.com/entente-sync/entente/proto/entente/storage/v1;storagev1b\x06proto3"
+	"\x06sha256\x18\x02 \x01(\fR\x06sha256\"\xe7\x01\n" +
+	"\fBackupHeader\x12\x10\n" +
+	"\x03hub\x18\x01 \x01(\fR\x03hub\x12\x14\n" +
+	"\x05epoch\x18\x02 \x01(\x06R\x05epoch\x12\x14\n" +
+	"\x05index\x18\x03 \x01(\x04R\x05index\x12\x12\n" +
+	"\x04term\x18\x04 \x01(\x04R\x04term\x12\x12\n" +
+	"\x04node\x18\x05 \x01(\tR\x04node\x12\x1a\n" +
+	"\bsoftware\x18\x06 \x01(\tR\bsoftware\x12%\n" +
+	"\x0ecreated_millis\x18\a \x01(\x03R\rcreatedMillis\x12\x16\n" +
+	"\x06voters\x18\b \x03(\tR\x06voters\x12\x16\n" +
+	"\x06sealed\x18\t \x01(\bR\x06sealedBDZBgithub.com/entente-sync/entente/proto/entente/storage/v1;storagev1b\x06proto3"
 
 var (
 	file_entente_storage_v1_storage_proto_rawDescOnce sync.Once
@@ -714,7 +845,7 @@ func file_entente_storage_v1_storage_proto_rawDescGZIP() []byte {
 	return file_entente_storage_v1_storage_proto_rawDescData
 }
 
-var file_entente_storage_v1_storage_proto_msgTypes = make([]protoimpl.MessageInfo, 8)
+var file_entente_storage_v1_storage_proto_msgTypes = make([]protoimpl.MessageInfo, 9)
 var file_entente_storage_v1_storage_proto_goTypes = []any{
 	(*StoredRegister)(nil),  // 0: entente.storage.v1.StoredRegister
 	(*AuthorState)(nil),     // 1: entente.storage.v1.AuthorState
@@ -724,6 +855,7 @@ var file_entente_storage_v1_storage_proto_goTypes = []any{
 	(*StateMeta)(nil),       // 5: entente.storage.v1.StateMeta
 	(*PactDigest)(nil),      // 6: entente.storage.v1.PactDigest
 	(*SnapshotTrailer)(nil), // 7: entente.storage.v1.SnapshotTrailer
+	(*BackupHeader)(nil),    // 8: entente.storage.v1.BackupHeader
 }
 var file_entente_storage_v1_storage_proto_depIdxs = []int32{
 	2, // 0: entente.storage.v1.AuthorState.refused:type_name -> entente.storage.v1.RefusedRun
@@ -748,7 +880,7 @@ func file_entente_storage_v1_storage_proto_init() {
 			GoPackagePath: reflect.TypeOf(x{}).PkgPath(),
 			RawDescriptor: unsafe.Slice(unsafe.StringData(file_entente_storage_v1_storage_proto_rawDesc), len(file_entente_storage_v1_storage_proto_rawDesc)),
 			NumEnums:      0,
-			NumMessages:   8,
+			NumMessages:   9,
 			NumExtensions: 0,
 			NumServices:   0,
 		},
