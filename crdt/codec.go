@@ -44,37 +44,49 @@ func (o *Op) AppendCanonical(b []byte) []byte {
 // ErrNewer; it never panics. Names are not checked: see Op.Validate.
 func DecodeOp(b []byte) (Op, error) {
 	var o Op
+	err := (*Names)(nil).DecodeOp(&o, b)
+	return o, err
+}
+
+// DecodeOp is the function DecodeOp, for many ops: it writes all of o, whose
+// strings it shares with ops that it has read before. After an error o is zero.
+func (n *Names) DecodeOp(o *Op, b []byte) error {
 	if len(b) == 0 {
-		return o, fmt.Errorf("op: %w: empty", ErrMalformed)
+		*o = Op{}
+		return fmt.Errorf("op: %w: empty", ErrMalformed)
 	}
 	if b[0] > OpFormat {
-		return o, fmt.Errorf("op: %w: format %d, known up to %d", ErrNewer, b[0], OpFormat)
+		*o = Op{}
+		return fmt.Errorf("op: %w: format %d, known up to %d", ErrNewer, b[0], OpFormat)
 	}
 	if b[0] == 0 {
-		return o, fmt.Errorf("op: %w: format 0", ErrMalformed)
+		*o = Op{}
+		return fmt.Errorf("op: %w: format 0", ErrMalformed)
 	}
 	d := decoder{rest: b[1:]}
-	o.Key.Pact = Pact(d.string(NameBytesMax + 1))
-	o.Key.Type = Type(d.string(TypeBytesMax))
-	copy(o.Key.Record[:], d.take(len(o.Key.Record)))
-	o.Key.Field = Field(d.string(FieldBytesMax))
+	o.Key.Pact = n.pact(d.name(NameBytesMax + 1))
+	o.Key.Type = n.typ(d.name(TypeBytesMax))
+	if id := d.take(len(o.Key.Record)); id != nil {
+		o.Key.Record = RecordID(id)
+	}
+	o.Key.Field = n.field(d.name(FieldBytesMax))
 	o.Stamp = Stamp(d.fixed64())
-	id := d.id()
-	o.Author, o.Seq = id.Author, id.Seq
-	o.Base.Pred = d.id()
+	o.Author, o.Seq = d.id(n)
+	o.Base.Pred.Author, o.Base.Pred.Seq = d.id(n)
 	o.Base.Birth.Epoch = Epoch(d.fixed64())
 	o.Base.Birth.Offset = Offset(d.uvarint(1<<64 - 1))
 	o.PactVersion = uint32(d.uvarint(1<<32 - 1))
 	o.Binding = uint32(d.uvarint(1<<32 - 1))
-	if c := d.take(1); len(c) == 1 {
+	if c := d.take(1); c != nil {
 		o.Evidence.Class = EvidenceClass(c[0])
 	}
 	o.Evidence.UncertaintyMillis = uint32(d.uvarint(1<<32 - 1))
 	o.Value = d.take(int(d.uvarint(uint64(o.Key.Field.ValueBytesMax()))))
 	if d.failed || len(d.rest) != 0 {
-		return Op{}, fmt.Errorf("op: %w", ErrMalformed)
+		*o = Op{}
+		return fmt.Errorf("op: %w", ErrMalformed)
 	}
-	return o, nil
+	return nil
 }
 
 func appendString(b []byte, s string) []byte {
@@ -115,6 +127,16 @@ func (d *decoder) fixed64() uint64 {
 // uvarint refuses numbers above limit and encodings longer than needed, so
 // that one value has one encoding.
 func (d *decoder) uvarint(limit uint64) uint64 {
+	if len(d.rest) > 0 && d.rest[0] < 0x80 && !d.failed { // nearly all of them
+		v := uint64(d.rest[0])
+		d.rest = d.rest[1:]
+		d.failed = v > limit
+		return v
+	}
+	return d.longUvarint(limit)
+}
+
+func (d *decoder) longUvarint(limit uint64) uint64 {
 	v, n := binary.Uvarint(d.rest)
 	if d.failed || n <= 0 || v > limit || n > 1 && d.rest[n-1] == 0 {
 		d.failed = true
@@ -124,15 +146,9 @@ func (d *decoder) uvarint(limit uint64) uint64 {
 	return v
 }
 
-func (d *decoder) string(bytesMax int) string {
-	return string(d.take(int(d.uvarint(uint64(bytesMax)))))
-}
+func (d *decoder) name(bytesMax int) []byte { return d.take(int(d.uvarint(uint64(bytesMax)))) }
 
-func (d *decoder) id() OpID {
-	var id OpID
-	id.Author.Site = Site(d.string(NameBytesMax))
-	id.Author.Agent = AgentName(d.string(NameBytesMax))
-	id.Author.Incarnation = d.uvarint(1<<64 - 1)
-	id.Seq = Seq(d.uvarint(1<<64 - 1))
-	return id
+func (d *decoder) id(n *Names) (Author, Seq) {
+	site, agent := d.name(NameBytesMax), d.name(NameBytesMax)
+	return n.author(site, agent, d.uvarint(1<<64-1)), Seq(d.uvarint(1<<64 - 1))
 }

@@ -3,6 +3,7 @@ package command
 import (
 	"encoding/binary"
 	"fmt"
+	"iter"
 
 	"github.com/entente-sync/entente/crdt"
 	"github.com/entente-sync/entente/hub/codec"
@@ -19,7 +20,7 @@ func appendCommand(b []byte, c Command) []byte {
 	return b
 }
 
-func readCommand(r *codec.Reader) (Command, error) {
+func (d *Decoder) readCommand(r *codec.Reader) (Command, error) {
 	kind := Kind(r.Byte())
 	var size int
 	if b := r.Take(4); b != nil {
@@ -38,7 +39,7 @@ func readCommand(r *codec.Reader) (Command, error) {
 	case KindPutPact:
 		c = &PutPact{Document: body.Take(body.Len())}
 	case KindPublish:
-		p, err := readPublish(body)
+		p, err := d.readPublish(body)
 		if err != nil {
 			return nil, err
 		}
@@ -72,75 +73,123 @@ func (c *Fork) appendBody(b []byte) []byte {
 func (c *PutPact) appendBody(b []byte) []byte { return append(b, c.Document...) }
 
 func (c *Publish) appendBody(b []byte) []byte {
-	b = codec.AppendBytes(b, c.Site)
-	b = codec.AppendBytes(b, c.Agent)
-	b = codec.AppendBytes(b, c.Pact)
-	b = codec.AppendFixed64(b, uint64(c.Epoch))
-	b = appendOpID(b, c.After)
+	b = c.appendHead(b)
+	if c.encoded != nil {
+		return append(b, c.encoded...)
+	}
 	for i := range c.Ops {
 		b = appendOp(b, &c.Ops[i])
 	}
 	return b
 }
 
+// appendHead appends everything before the ops.
+func (c *Publish) appendHead(b []byte) []byte {
+	b = codec.AppendBytes(b, c.Site)
+	b = codec.AppendBytes(b, c.Agent)
+	b = codec.AppendBytes(b, c.Pact)
+	b = codec.AppendFixed64(b, uint64(c.Epoch))
+	return appendOpID(b, c.After)
+}
+
+// opHeader is the length before each op.
+const opHeader = 4
+
 func appendOp(b []byte, o *crdt.Op) []byte {
-	b = append(b, 0, 0, 0, 0)
+	b = append(b, make([]byte, opHeader)...)
 	at := len(b)
 	b = o.AppendCanonical(b)
-	binary.BigEndian.PutUint32(b[at-4:], uint32(len(b)-at))
+	binary.BigEndian.PutUint32(b[at-opHeader:], uint32(len(b)-at))
 	return b
 }
 
-func readPublish(r *codec.Reader) (*Publish, error) {
-	c := &Publish{
+// takeOp takes the canonical bytes of one op off the front of what appendOp
+// wrote; false if b is something else.
+func takeOp(b []byte) (op, rest []byte, ok bool) {
+	if len(b) < opHeader {
+		return nil, nil, false
+	}
+	size := binary.BigEndian.Uint32(b)
+	if uint64(size) > uint64(len(b)-opHeader) {
+		return nil, nil, false
+	}
+	end := opHeader + int(size)
+	return b[opHeader:end:end], b[end:], true
+}
+
+// All yields each op and its canonical bytes, in order. The bytes are those of
+// the entry, if c was decoded, and otherwise valid until the next op.
+func (c *Publish) All() iter.Seq2[*crdt.Op, []byte] {
+	return func(yield func(*crdt.Op, []byte) bool) {
+		rest := c.encoded
+		var scratch []byte
+		for i := range c.Ops {
+			op := &c.Ops[i]
+			if c.encoded != nil {
+				scratch, rest, _ = takeOp(rest)
+			} else {
+				scratch = op.AppendCanonical(scratch[:0])
+			}
+			if !yield(op, scratch) {
+				return
+			}
+		}
+	}
+}
+
+func (d *Decoder) readPublish(r *codec.Reader) (*Publish, error) {
+	c := d.publish()
+	*c = Publish{
 		Site:  crdt.Site(r.String(crdt.NameBytesMax)),
 		Agent: crdt.AgentName(r.String(crdt.NameBytesMax)),
 		Pact:  crdt.Pact(r.String(crdt.NameBytesMax + 1)),
 		Epoch: crdt.Epoch(r.Fixed64()),
 		After: readOpID(r),
 	}
-	const opBytesMin = 64 // bounds what a hostile length may make us allocate
-	c.Ops = make([]crdt.Op, 0, r.Len()/opBytesMin)
-	for r.Ok() && r.Len() > 0 {
-		var size int
-		if b := r.Take(4); b != nil {
-			size = int(binary.BigEndian.Uint32(b))
+	c.encoded = r.Take(r.Len())
+	first := len(d.ops)
+	for rest := c.encoded; len(rest) > 0; {
+		b, after, ok := takeOp(rest)
+		if !ok {
+			return nil, fmt.Errorf("%w: publish command: an op is cut off", ErrMalformed)
 		}
-		b := r.Take(size)
-		if !r.Ok() {
-			break
-		}
-		op, err := crdt.DecodeOp(b)
-		if err != nil {
+		d.ops = append(d.ops, crdt.Op{})
+		if err := d.names.DecodeOp(&d.ops[len(d.ops)-1], b); err != nil {
 			return nil, fmt.Errorf("%w: publish command: %w", ErrMalformed, err)
 		}
-		c.Ops = append(c.Ops, op)
+		rest = after
 	}
+	c.Ops = d.ops[first:len(d.ops):len(d.ops)]
 	return c, nil
 }
 
 // Split cuts c into commands of at most bytesMax each (at least one op each), in
-// order, every one behind the one before.
+// order, every one behind the one before. It encodes the ops; they are not
+// encoded again when the commands go into an entry.
 func (c *Publish) Split(bytesMax int) []*Publish {
+	bare := len(c.appendHead(nil)) + 256 // After grows by at most this
 	var out []*Publish
 	part := *c
-	part.Ops = nil
-	var scratch []byte
-	bare := len(part.appendBody(nil)) + 256 // After grows by at most this
-	size := bare
+	part.encoded = make([]byte, 0, min(bytesMax, opBytesUsual*len(c.Ops)))
+	first := 0
 	for i := range c.Ops {
-		scratch = appendOp(scratch[:0], &c.Ops[i])
-		if len(part.Ops) > 0 && size+len(scratch) > bytesMax {
+		at := len(part.encoded)
+		part.encoded = appendOp(part.encoded, &c.Ops[i])
+		if i > first && bare+len(part.encoded) > bytesMax {
 			done := part
+			done.Ops, done.encoded = c.Ops[first:i], part.encoded[:at:at]
 			out = append(out, &done)
 			part.After = c.Ops[i-1].ID()
-			part.Ops, size = nil, bare
+			part.encoded = append([]byte(nil), part.encoded[at:]...)
+			first = i
 		}
-		part.Ops = c.Ops[i-len(part.Ops) : i+1]
-		size += len(scratch)
 	}
+	part.Ops = c.Ops[first:]
 	return append(out, &part)
 }
+
+// opBytesUsual is a guess at the size of one encoded op.
+const opBytesUsual = 256
 
 func (c *Audit) appendBody(b []byte) []byte {
 	b = codec.AppendUvarint(b, c.Index)

@@ -76,6 +76,10 @@ type Publish struct {
 	// zero for the very first.
 	After crdt.OpID
 	Ops   []crdt.Op
+
+	// encoded is the bytes of Ops in the body; nil in a command that was neither
+	// decoded nor split.
+	encoded []byte
 }
 
 // Audit makes every replica remember its digests at this entry, and carries what

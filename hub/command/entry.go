@@ -5,6 +5,7 @@ import (
 	"errors"
 	"fmt"
 
+	"github.com/entente-sync/entente/crdt"
 	"github.com/entente-sync/entente/hub/codec"
 )
 
@@ -55,7 +56,31 @@ func (e *Entry) Encode() []byte {
 
 // Decode reads one entry, all of b. Values and documents alias b. Any input
 // gives an entry or an error that wraps one of those above; it never panics.
-func Decode(b []byte) (Entry, error) {
+func Decode(b []byte) (Entry, error) { return new(Decoder).Decode(b) }
+
+// Decoder decodes one entry after the other in the same memory. The zero Decoder
+// is ready; it is for one goroutine.
+type Decoder struct {
+	names     crdt.Names
+	commands  []Command
+	publishes []*Publish // handed out by publish
+	used      int        // of publishes, by the entry at hand
+	ops       []crdt.Op
+}
+
+// publish returns a Publish that no command of this entry is.
+func (d *Decoder) publish() *Publish {
+	if d.used == len(d.publishes) {
+		d.publishes = append(d.publishes, new(Publish))
+	}
+	d.used++
+	return d.publishes[d.used-1]
+}
+
+// Decode is the function Decode. The entry is valid until the next call, names
+// (which are strings) and what aliases b for ever.
+func (d *Decoder) Decode(b []byte) (Entry, error) {
+	d.commands, d.used, d.ops = d.commands[:0], 0, d.ops[:0]
 	if len(b) < entryBytes || len(b) > EntryBytesMax {
 		return Entry{}, fmt.Errorf("%w: %d bytes", ErrMalformed, len(b))
 	}
@@ -72,15 +97,16 @@ func Decode(b []byte) (Entry, error) {
 	}
 	e := Entry{TimeMillis: int64(r.Fixed64()), DriftMaxMillis: r.Uvarint(1<<63 - 1)}
 	for r.Ok() && r.Len() > 0 {
-		c, err := readCommand(r)
+		c, err := d.readCommand(r)
 		if err != nil {
 			return Entry{}, err
 		}
-		e.Commands = append(e.Commands, c)
+		d.commands = append(d.commands, c)
 	}
 	if !r.Done() {
 		return Entry{}, fmt.Errorf("%w: header", ErrMalformed)
 	}
+	e.Commands = d.commands
 	return e, nil
 }
 

@@ -37,6 +37,7 @@ type machine struct {
 	snapshots *snapshots
 	latch     *latch
 	advanced  func([]crdt.Pact)
+	decoder   command.Decoder // Apply's alone
 
 	index   atomic.Uint64 // newest raft index seen
 	cuts    atomic.Bool   // the log is cut below the next checkpoint, so it must be verified
@@ -72,7 +73,7 @@ func (m *machine) apply(entry *raft.Log) state.Result {
 	if entry.Type != raft.LogCommand || m.latch.err() != nil {
 		return state.Result{Skipped: true}
 	}
-	decoded, err := command.Decode(entry.Data)
+	decoded, err := m.decoder.Decode(entry.Data)
 	if err != nil {
 		m.latch.trip(fmt.Errorf("entry %d: %w", entry.Index, err))
 		return state.Result{Skipped: true}

@@ -63,6 +63,7 @@ func bench(b *testing.B, decode bool) {
 	const ahead = 64
 	var entries [ahead]command.Entry
 	var raw [ahead][]byte
+	var decoder command.Decoder
 	b.ReportAllocs()
 	b.ResetTimer()
 	for i := range (b.N + benchOps - 1) / benchOps {
@@ -78,7 +79,7 @@ func bench(b *testing.B, decode bool) {
 		e := entries[i%ahead]
 		if decode {
 			var err error
-			if e, err = command.Decode(raw[i%ahead]); err != nil {
+			if e, err = decoder.Decode(raw[i%ahead]); err != nil {
 				b.Fatal(err)
 			}
 		}

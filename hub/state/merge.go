@@ -10,10 +10,10 @@ import (
 
 // merge applies the conflict rule to a checked op. What has to be recorded gets
 // its offset before the winner, so the op's last effect is the newest offset.
-func (m *Machine) merge(p *pactState, a *author, op *crdt.Op) (crdt.Offset, Reason) {
+func (m *Machine) merge(p *pactState, a *author, op *crdt.Op, digest crdt.Digest) (crdt.Offset, Reason) {
 	rec := p.record(op)
 	cur := rec.get(op.Key.Field)
-	s := p.keep(a, cur, op)
+	s := p.keep(a, cur, op, digest)
 	var current *crdt.Register
 	if cur != nil {
 		current = &cur.Register
@@ -130,8 +130,8 @@ func (p *pactState) record(op *crdt.Op) *record {
 
 // keep copies op out of its entry. Names that are known already are shared, so
 // that a register costs its field, its value and little else.
-func (p *pactState) keep(a *author, cur *Stored, op *crdt.Op) *Stored {
-	s := &Stored{Register: crdt.Register{Op: *op, Digest: op.Digest()}}
+func (p *pactState) keep(a *author, cur *Stored, op *crdt.Op, digest crdt.Digest) *Stored {
+	s := &Stored{Register: crdt.Register{Op: *op, Digest: digest}}
 	kept := &s.Register.Op
 	kept.Key.Pact = p.agreed.Name
 	kept.Key.Type = p.typ(op.Key.Type)

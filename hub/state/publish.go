@@ -1,6 +1,8 @@
 package state
 
 import (
+	"crypto/sha256"
+
 	"github.com/entente-sync/entente/crdt"
 	"github.com/entente-sync/entente/hub/command"
 )
@@ -20,9 +22,11 @@ func (m *Machine) publish(c *command.Publish, e *command.Entry, res *Result) Com
 		return out
 	}
 	head, before := p.head, c.After
-	for i := range c.Ops {
-		out.Ops[i] = m.op(p, c, &c.Ops[i], before, e)
-		before = c.Ops[i].ID()
+	i := 0
+	for op, canonical := range c.All() {
+		out.Ops[i] = m.op(p, c, op, canonical, before, e)
+		before = op.ID()
+		i++
 	}
 	if p.head != head {
 		m.advance(p.agreed.Name, res)
@@ -47,7 +51,9 @@ func (m *Machine) admit(c *command.Publish) (*pactState, Reason) {
 }
 
 // op answers one op, whose predecessor in the agent's outbox is before.
-func (m *Machine) op(p *pactState, c *command.Publish, op *crdt.Op, before crdt.OpID, e *command.Entry) OpResult {
+func (m *Machine) op(
+	p *pactState, c *command.Publish, op *crdt.Op, canonical []byte, before crdt.OpID, e *command.Entry,
+) OpResult {
 	if op.Author.Site != c.Site || op.Author.Agent != c.Agent {
 		return OpResult{Outcome: OutcomeRefused, Reason: ReasonForged}
 	}
@@ -64,7 +70,7 @@ func (m *Machine) op(p *pactState, c *command.Publish, op *crdt.Op, before crdt.
 	}
 	switch {
 	case op.Seq <= seen:
-		return p.again(a, op)
+		return p.again(a, op, canonical)
 	case op.Seq != seen+1, !before.IsZero() && !p.knows(before):
 		return OpResult{Outcome: OutcomeGap, Reason: ReasonGap}
 	}
@@ -77,7 +83,7 @@ func (m *Machine) op(p *pactState, c *command.Publish, op *crdt.Op, before crdt.
 	reason := p.check(c, op, e)
 	var offset crdt.Offset
 	if reason == "" {
-		offset, reason = m.merge(p, a, op)
+		offset, reason = m.merge(p, a, op, sha256.Sum256(canonical))
 	}
 	if reason != "" {
 		p.sumRefused += a.refuse(reason)
@@ -98,7 +104,7 @@ func (p *pactState) knows(id crdt.OpID) bool {
 // traces in the register, so the answer points at the newest of them; an op that
 // left no trace there, or whose name stands on other content, is another op under
 // a used name.
-func (p *pactState) again(a *author, op *crdt.Op) OpResult {
+func (p *pactState) again(a *author, op *crdt.Op, canonical []byte) OpResult {
 	if reason := a.refusal(op.Seq); reason != "" {
 		return OpResult{Outcome: OutcomeRefused, Reason: reason}
 	}
@@ -106,7 +112,7 @@ func (p *pactState) again(a *author, op *crdt.Op) OpResult {
 	if rec == nil || op.Key.Pact != p.agreed.Name {
 		return OpResult{Outcome: OutcomeRefused, Reason: ReasonSeqReused}
 	}
-	offset, ok := rec.trace(op.Key.Field, op.ID(), op.Digest())
+	offset, ok := rec.trace(op.Key.Field, op.ID(), sha256.Sum256(canonical))
 	if !ok {
 		return OpResult{Outcome: OutcomeRefused, Reason: ReasonSeqReused}
 	}
