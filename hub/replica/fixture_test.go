@@ -64,6 +64,14 @@ type cluster struct {
 
 func newCluster(t testing.TB, size int, tune func(*Config)) *cluster {
 	t.Helper()
+	c := prepareCluster(t, size, tune)
+	c.startAll()
+	return c
+}
+
+// prepareCluster leaves it to the caller to start the nodes.
+func prepareCluster(t testing.TB, size int, tune func(*Config)) *cluster {
+	t.Helper()
 	c := &cluster{
 		t: t, tune: tune, dirs: map[string]string{}, addrs: map[string]string{},
 		nodes: map[string]*Replica{}, exits: map[string]error{},
@@ -74,17 +82,21 @@ func newCluster(t testing.TB, size int, tune func(*Config)) *cluster {
 		c.names = append(c.names, name)
 		c.dirs[name] = filepath.Join(root, name)
 	}
-	for _, name := range c.names {
-		if err := c.start(name); err != nil {
-			t.Fatal(err)
-		}
-	}
 	t.Cleanup(func() {
 		for _, name := range c.names {
 			c.stop(name)
 		}
 	})
 	return c
+}
+
+func (c *cluster) startAll() {
+	c.t.Helper()
+	for _, name := range c.names {
+		if err := c.start(name); err != nil {
+			c.t.Fatal(err)
+		}
+	}
 }
 
 // listen keeps a node's address for its later lives.
