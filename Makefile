@@ -38,8 +38,9 @@ sim: ## simulation from SEEDS seeds
 crash: ## kill -9 in ROUNDS rounds
 	ROUNDS=$(ROUNDS) go test -count=1 -timeout 60m ./bench/crash/pair
 
-bench: ## merge ns/op and allocations
+bench: ## merge ns/op; a hub's throughput, latency and memory against its ceiling
 	go test -run '^$$' -bench . -benchmem ./crdt/...
+	go run ./bench/load $(ARGS)
 
 verify: ## all that a change must pass
 	.ci/run
