@@ -31,6 +31,7 @@ func (d *Decoder) readCommand(r *codec.Reader) (Command, error) {
 		return nil, fmt.Errorf("%w: %s command is cut off", ErrMalformed, kind)
 	}
 	var c Command
+	var err error
 	switch kind {
 	case KindFound:
 		c = readFound(body)
@@ -39,20 +40,34 @@ func (d *Decoder) readCommand(r *codec.Reader) (Command, error) {
 	case KindPutPact:
 		c = &PutPact{Document: body.Take(body.Len())}
 	case KindPublish:
-		p, err := d.readPublish(body)
-		if err != nil {
-			return nil, err
-		}
-		c = p
+		c, err = d.readPublish(body)
 	case KindAudit:
 		c = readAudit(body)
+	case KindNode:
+		c, err = readNode(body)
+	case KindToken:
+		c, err = readToken(body)
 	default:
 		return nil, fmt.Errorf("%w: %s", ErrKind, kind)
+	}
+	if err != nil {
+		return nil, err
 	}
 	if !body.Done() {
 		return nil, fmt.Errorf("%w: %s command", ErrMalformed, kind)
 	}
 	return c, nil
+}
+
+// bodyFormat reads the first byte of a body that can grow.
+func bodyFormat(r *codec.Reader, kind Kind, known byte) error {
+	switch format := r.Byte(); {
+	case format > known:
+		return fmt.Errorf("%w: %s command of format %d, known up to %d", ErrNewer, kind, format, known)
+	case format == 0:
+		return fmt.Errorf("%w: %s command of format 0", ErrMalformed, kind)
+	}
+	return nil
 }
 
 func (c *Found) appendBody(b []byte) []byte {

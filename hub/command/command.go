@@ -19,18 +19,26 @@ const (
 	KindPutPact Kind = 3
 	KindPublish Kind = 4
 	KindAudit   Kind = 5
+	KindNode    Kind = 8
+	KindToken   Kind = 9
+
+	// KindNewest is the newest kind that this program knows. A kind is proposed
+	// only once every member of the hub knows it: see Node.Speaks.
+	KindNewest = KindToken
+	// KindFirst is what every program knows that ever was a hub's.
+	KindFirst = KindAudit
 )
 
 func (k Kind) String() string {
-	names := [...]string{"none", "found", "fork", "put-pact", "publish", "audit"}
-	if int(k) < len(names) {
+	names := [...]string{"none", "found", "fork", "put-pact", "publish", "audit", "", "", "node", "token"}
+	if int(k) < len(names) && names[k] != "" {
 		return names[k]
 	}
 	return fmt.Sprintf("kind(%d)", uint8(k))
 }
 
-// Command is one of *Found, *Fork, *PutPact, *Publish, *Audit. Commands are
-// immutable once built.
+// Command is one of *Found, *Fork, *PutPact, *Publish, *Audit, *Node, *Token.
+// Commands are immutable once built.
 type Command interface {
 	Kind() Kind
 	appendBody(b []byte) []byte

@@ -55,14 +55,36 @@ func entry() command.Entry {
 	}
 }
 
-func TestRoundTrip(t *testing.T) {
-	e := entry()
-	got, err := command.Decode(e.Encode())
-	if err != nil {
-		t.Fatal(err)
+// nodeEntry holds the commands about nodes, in every act.
+func nodeEntry() command.Entry {
+	return command.Entry{
+		TimeMillis: 1_800_000_000_123, DriftMaxMillis: 60_000,
+		Commands: []command.Command{
+			&command.Token{
+				Act: command.TokenIssue, ID: command.TokenID{1, 2}, Node: "n4", Replaces: "n2",
+				Secret: [32]byte{3}, ExpiresMillis: 1_800_000_900_000,
+			},
+			&command.Token{Act: command.TokenSpend, ID: command.TokenID{1, 2}, Key: [32]byte{4}},
+			&command.Node{Act: command.NodeAdmit, Name: "n5"},
+			&command.Node{
+				Act: command.NodeTell, Name: "n4", Nodes: "n4.hub.example:7444", Agents: "n4.hub.example:7443",
+				Software: "v1.2.3", Speaks: command.KindToken, ExpiresMillis: 1_830_000_000_000,
+			},
+			&command.Node{Act: command.NodeReplace, Name: "n5", Replaces: "n3"},
+			&command.Node{Act: command.NodeRemove, Name: "n2", Why: "its disk died"},
+		},
 	}
-	if !reflect.DeepEqual(bare(got), e) {
-		t.Fatalf("got %+v, want %+v", got, e)
+}
+
+func TestRoundTrip(t *testing.T) {
+	for _, e := range []command.Entry{entry(), nodeEntry()} {
+		got, err := command.Decode(e.Encode())
+		if err != nil {
+			t.Fatal(err)
+		}
+		if !reflect.DeepEqual(bare(got), e) {
+			t.Fatalf("got %+v, want %+v", got, e)
+		}
 	}
 }
 
@@ -86,8 +108,13 @@ func bare(e command.Entry) command.Entry {
 
 // Bytes that version 1 wrote are read for ever, and written alike.
 func TestOldEntry(t *testing.T) {
-	file := filepath.Join("testdata", "entry-v1.hex")
-	e := entry()
+	for name, e := range map[string]command.Entry{"entry-v1.hex": entry(), "entry-v1-nodes.hex": nodeEntry()} {
+		t.Run(name, func(t *testing.T) { oldEntry(t, filepath.Join("testdata", name), e) })
+	}
+}
+
+func oldEntry(t *testing.T, file string, e command.Entry) {
+	t.Helper()
 	if *update {
 		if err := errors.Join(os.MkdirAll("testdata", 0o755), os.WriteFile(file, []byte(hex.EncodeToString(e.Encode())+"\n"), 0o644)); err != nil {
 			t.Fatal(err)
@@ -136,6 +163,10 @@ func TestRefused(t *testing.T) {
 		{"unknown command", edited(func(b []byte) []byte { b[first] = 99; return b }), command.ErrKind},
 		{"command cut off", edited(func(b []byte) []byte { return b[:len(b)-1] }), command.ErrMalformed},
 		{"command too long", edited(func(b []byte) []byte { b[first+4]++; return b }), command.ErrMalformed},
+		{"newer body", sealedNode(command.KindNode, 2, 1), command.ErrNewer},
+		{"body of format zero", sealedNode(command.KindToken, 0, 1), command.ErrMalformed},
+		{"node cut off", sealedNode(command.KindNode, 1, 4, 2, 'n'), command.ErrMalformed},
+		{"long reason", sealedNode(command.KindNode, append(make([]byte, 17), 0x81, 2)...), command.ErrMalformed},
 		{"trailing byte", edited(func(b []byte) []byte { return append(b, 1) }), command.ErrMalformed},
 	} {
 		t.Run(c.name, func(t *testing.T) {
@@ -147,6 +178,15 @@ func TestRefused(t *testing.T) {
 			}
 		})
 	}
+}
+
+// sealedNode is an entry of one command with that body.
+func sealedNode(kind command.Kind, body ...byte) []byte {
+	empty := command.Entry{}
+	b := empty.Encode()
+	b = append(b[:len(b)-4], byte(kind))
+	b = binary.BigEndian.AppendUint32(b, uint32(len(body)))
+	return sealed(append(b, body...))
 }
 
 // Every flipped bit is found, and named as damage rather than as a version.
@@ -222,7 +262,8 @@ func FuzzDecode(f *testing.F) {
 	e := entry()
 	good := e.Encode()
 	f.Add(good[:len(good)-4])
-	for _, c := range e.Commands {
+	nodes := nodeEntry()
+	for _, c := range append(e.Commands, nodes.Commands...) {
 		one := command.Entry{TimeMillis: -1, Commands: []command.Command{c}}
 		b := one.Encode()
 		f.Add(b[:len(b)-4])

@@ -43,6 +43,10 @@ func (m *Machine) command(c command.Command, e *command.Entry, res *Result) Comm
 		return m.publish(c, e, res)
 	case *command.Audit:
 		return m.audit(c)
+	case *command.Node:
+		return CommandResult{Reason: m.node(c, e.TimeMillis)}
+	case *command.Token:
+		return CommandResult{Reason: m.token(c, e.TimeMillis)}
 	}
 	return CommandResult{Reason: ReasonUnfounded} // unreachable: the codec knows no other
 }

@@ -14,6 +14,7 @@ type dirty struct {
 	registers []*Stored
 	pacts     map[crdt.Pact]struct{}
 	authors   []dirtyAuthor
+	roster    bool
 }
 
 type dirtyAuthor struct {
@@ -43,6 +44,9 @@ func (m *Machine) TakeDirty() *Image {
 	m.mu.Lock()
 	defer m.mu.Unlock()
 	img := &Image{Meta: m.meta(), Registers: m.dirty.registers}
+	if m.dirty.roster {
+		img.Roster = m.roster
+	}
 	for name := range m.dirty.pacts {
 		img.Pacts = append(img.Pacts, m.pacts[name].row())
 	}
@@ -61,6 +65,9 @@ func (m *Machine) Image() *Image {
 	m.mu.RLock()
 	defer m.mu.RUnlock()
 	img := &Image{Meta: m.meta()}
+	if !m.roster.isEmpty() {
+		img.Roster = m.roster
+	}
 	for _, name := range m.names() {
 		p := m.pacts[name]
 		img.Pacts = append(img.Pacts, p.row())
@@ -76,7 +83,7 @@ func (m *Machine) Image() *Image {
 func (m *Machine) meta() Meta {
 	return Meta{
 		Index: m.index, Hub: m.hub, Epoch: m.epoch, Pacts: m.sums(),
-		AuditIndex: m.auditIndex, AuditPacts: m.auditPacts,
+		AuditIndex: m.auditIndex, AuditPacts: m.auditPacts, Roster: m.roster.sum(),
 	}
 }
 

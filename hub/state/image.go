@@ -1,6 +1,8 @@
 package state
 
 import (
+	"crypto/sha256"
+
 	"github.com/entente-sync/entente/crdt"
 	"github.com/entente-sync/entente/hub/command"
 )
@@ -50,13 +52,18 @@ type Meta struct {
 	// AuditIndex and AuditPacts are what the newest Audit made us remember.
 	AuditIndex uint64
 	AuditPacts []command.PactDigest
+	// Roster is the digest of the roster; zero while that is empty.
+	Roster [sha256.Size]byte
 }
 
 // Image is a state, or what changed since the image before, at Meta.Index. It
 // shares only immutable parts with the Machine, so it may be read for as long as
 // one likes while Apply goes on. Treat it as read-only.
 type Image struct {
-	Meta    Meta
+	Meta Meta
+	// Roster is nil in a partial image that does not change it, and in a full one
+	// where it is empty.
+	Roster  *Roster
 	Pacts   []PactRow
 	Authors []AuthorRow
 	// Registers in the order in which they were written. In a full image that is

@@ -35,6 +35,8 @@ type Machine struct {
 	epoch crdt.Epoch
 	pacts map[crdt.Pact]*pactState
 
+	roster *Roster // never nil
+
 	auditIndex uint64
 	auditPacts []command.PactDigest
 
@@ -42,7 +44,7 @@ type Machine struct {
 }
 
 // New returns the empty state, at index 0.
-func New() *Machine { return &Machine{pacts: map[crdt.Pact]*pactState{}} }
+func New() *Machine { return &Machine{pacts: map[crdt.Pact]*pactState{}, roster: &Roster{}} }
 
 // Index returns the index of the newest applied entry; 0 before the first.
 func (m *Machine) Index() uint64 {

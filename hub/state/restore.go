@@ -32,9 +32,14 @@ func (m *Machine) Restore(img *Image) error {
 	if len(pacts) != len(img.Meta.Pacts) {
 		return fmt.Errorf("%w: %d pacts, %d recorded", ErrDamaged, len(pacts), len(img.Meta.Pacts))
 	}
+	roster := cmp.Or(img.Roster, &Roster{})
+	if roster.sum() != img.Meta.Roster || !roster.check() {
+		return fmt.Errorf("%w: the roster does not have the digest that was recorded for it", ErrDamaged)
+	}
 	m.mu.Lock()
 	defer m.mu.Unlock()
 	m.index, m.hub, m.epoch, m.pacts = img.Meta.Index, img.Meta.Hub, img.Meta.Epoch, pacts
+	m.roster = roster
 	m.auditIndex, m.auditPacts = img.Meta.AuditIndex, img.Meta.AuditPacts
 	m.dirty = dirty{}
 	return nil

@@ -42,6 +42,15 @@ const (
 	ReasonPacts       Reason = "quota.pacts"  // of a PutPact: PactsMax reached
 	ReasonUnfounded   Reason = "hub.readonly" // no Found was applied yet
 	ReasonFounded     Reason = "hub.founded"  // of a Found: the hub has an identity
+
+	// Of commands about nodes.
+	ReasonNodeMalformed Reason = "node.malformed"
+	ReasonNodeUnknown   Reason = "node.unknown"
+	ReasonNodeKnown     Reason = "node.known"   // a node of that name has joined
+	ReasonNodeRemoved   Reason = "node.removed" // a name is not used again
+	ReasonNodes         Reason = "quota.nodes"  // NodesMax reached
+	ReasonToken         Reason = "token.invalid"
+	ReasonTokens        Reason = "quota.tokens" // TokensMax reached
 )
 
 // OpResult answers one op.

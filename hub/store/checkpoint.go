@@ -62,6 +62,11 @@ func write(db *badger.DB, dir string, img *state.Image) error {
 func writeRows(db *badger.DB, img *state.Image) error {
 	batch := db.NewWriteBatchAt(img.Meta.Index)
 	defer batch.Cancel()
+	if img.Roster != nil {
+		if err := set(batch, []byte{kindRoster}, appendRoster(header(1024), img.Roster)); err != nil {
+			return err
+		}
+	}
 	for i := range img.Pacts {
 		row := &img.Pacts[i]
 		if err := set(batch, pactKey(row.Pact), appendPact(header(256+len(row.Document)), row)); err != nil {
@@ -216,6 +221,10 @@ func add(img *state.Image, kind byte, value []byte, names *interner) error {
 	case kindMeta:
 		meta, err := readMeta(value)
 		img.Meta = meta
+		return err
+	case kindRoster:
+		roster, err := readRoster(value)
+		img.Roster = roster
 		return err
 	case kindPact:
 		row, err := readPact(value)

@@ -66,6 +66,29 @@ func (h *hub) edit(t testing.TB, site crdt.Site, record int, title string) {
 	}
 }
 
+// tell makes the hub know of nodes: one that told of itself, one that was
+// removed, one that a token is for.
+func (h *hub) tell(t testing.TB) {
+	t.Helper()
+	res := h.apply(
+		&command.Node{Act: command.NodeAdmit, Name: "n1"},
+		&command.Node{
+			Act: command.NodeTell, Name: "n1", Nodes: "n1.hub.example:7444", Agents: "n1.hub.example:7443",
+			Software: "v1", Speaks: command.KindToken, ExpiresMillis: now + 1e10,
+		},
+		&command.Node{Act: command.NodeReplace, Name: "n1", Replaces: "n0"},
+		&command.Node{Act: command.NodeRemove, Name: "n2", Why: "its disk died"},
+		&command.Token{Act: command.TokenIssue, ID: command.TokenID{1}, Node: "n3", Replaces: "n9", Secret: [32]byte{2}, ExpiresMillis: now + 1000},
+		&command.Token{Act: command.TokenIssue, ID: command.TokenID{2}, Node: "n4", Secret: [32]byte{3}, ExpiresMillis: now + 1000},
+		&command.Token{Act: command.TokenSpend, ID: command.TokenID{2}, Key: [32]byte{4}},
+	)
+	for i, c := range res.Commands {
+		if c.Reason != "" {
+			t.Fatalf("command %d about nodes: %s", i, c.Reason)
+		}
+	}
+}
+
 // fill writes n records as acme, a conflict on each fifth, and one refusal.
 func (h *hub) fill(t testing.TB, from, n int) {
 	t.Helper()

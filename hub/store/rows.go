@@ -15,6 +15,7 @@ import (
 // Kinds of rows: the first byte of a key, and the kind of a snapshot's record.
 const (
 	kindMeta     = 'm'
+	kindRoster   = 'n'
 	kindPact     = 'p'
 	kindAuthor   = 'a'
 	kindRegister = 'r'
@@ -84,7 +85,7 @@ func readRegister(b []byte, names *interner) (*state.Stored, error) {
 func appendMeta(b []byte, m *state.Meta) []byte {
 	return wire.AppendMeta(b, &wire.StateMeta{
 		Index: m.Index, Hub: m.Hub, Epoch: m.Epoch, Pacts: digestsOut(m.Pacts),
-		AuditIndex: m.AuditIndex, AuditPacts: digestsOut(m.AuditPacts),
+		AuditIndex: m.AuditIndex, AuditPacts: digestsOut(m.AuditPacts), Roster: m.Roster,
 	})
 }
 
@@ -92,7 +93,7 @@ func readMeta(b []byte) (state.Meta, error) {
 	m, err := wire.ReadMeta(b)
 	return state.Meta{
 		Index: m.Index, Hub: m.Hub, Epoch: m.Epoch, Pacts: digestsIn(m.Pacts),
-		AuditIndex: m.AuditIndex, AuditPacts: digestsIn(m.AuditPacts),
+		AuditIndex: m.AuditIndex, AuditPacts: digestsIn(m.AuditPacts), Roster: m.Roster,
 	}, typed(err)
 }
 

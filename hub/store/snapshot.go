@@ -33,6 +33,9 @@ func WriteSnapshot(w io.Writer, img *state.Image) error {
 	out := &recordWriter{w: buf, sum: sha256.New()}
 	out.raw(append([]byte(snapshotMagic), SnapshotFormat))
 	out.record(kindMeta, func(b []byte) []byte { return appendMeta(b, &img.Meta) })
+	if img.Roster != nil {
+		out.record(kindRoster, func(b []byte) []byte { return appendRoster(b, img.Roster) })
+	}
 	for i := range img.Pacts {
 		out.record(kindPact, func(b []byte) []byte { return appendPact(b, &img.Pacts[i]) })
 	}

@@ -111,7 +111,13 @@ func TestSnapshotWriteError(t *testing.T) {
 func TestOldSnapshot(t *testing.T) {
 	h := newHub(t)
 	h.fill(t, 0, 6)
-	file := filepath.Join("testdata", "snapshot-v1.hex")
+	oldSnapshot(t, h, filepath.Join("testdata", "snapshot-v1.hex"))
+	h.tell(t)
+	oldSnapshot(t, h, filepath.Join("testdata", "snapshot-v1-roster.hex"))
+}
+
+func oldSnapshot(t *testing.T, h *hub, file string) {
+	t.Helper()
 	if *update {
 		writeGolden(t, file, hex.EncodeToString(snapshot(t, h)))
 	}
@@ -132,13 +138,21 @@ func TestOldSnapshot(t *testing.T) {
 func TestOldRows(t *testing.T) {
 	h := newHub(t)
 	h.fill(t, 0, 6)
-	img := h.Image()
-	file := filepath.Join("testdata", "rows-v1.hex")
+	oldRows(t, h.Image(), filepath.Join("testdata", "rows-v1.hex"))
+	h.tell(t)
+	oldRows(t, h.Image(), filepath.Join("testdata", "rows-v1-roster.hex"))
+}
+
+func oldRows(t *testing.T, img *state.Image, file string) {
+	t.Helper()
 	if *update {
 		w := &goldenRows{}
 		rows := []error{
 			set(w, []byte{kindMeta}, appendMeta(header(0), &img.Meta)),
 			set(w, pactKey(img.Pacts[0].Pact), appendPact(header(0), &img.Pacts[0])),
+		}
+		if img.Roster != nil {
+			rows = append(rows, set(w, []byte{kindRoster}, appendRoster(header(0), img.Roster)))
 		}
 		for i := range img.Authors {
 			rows = append(rows, set(w, authorKey(&img.Authors[i]), appendAuthor(header(0), &img.Authors[i])))
@@ -186,7 +200,9 @@ func writeGolden(t *testing.T, file, text string) {
 func FuzzRow(f *testing.F) {
 	h := newHub(f)
 	h.fill(f, 0, 2)
+	h.tell(f)
 	img := h.Image()
+	f.Add(byte(kindRoster), appendRoster(nil, img.Roster))
 	f.Add(byte(kindMeta), appendMeta(nil, &img.Meta))
 	f.Add(byte(kindPact), appendPact(nil, &img.Pacts[0]))
 	f.Add(byte(kindAuthor), appendAuthor(nil, &img.Authors[1]))

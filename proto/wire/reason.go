@@ -52,6 +52,14 @@ const (
 	ReasonVersionNewer Reason = "version.newer"
 	ReasonVersionOlder Reason = "version.older"
 
+	ReasonNodeMalformed Reason = "node.malformed"
+	ReasonNodeUnknown   Reason = "node.unknown"
+	ReasonNodeKnown     Reason = "node.known"
+	ReasonNodeRemoved   Reason = "node.removed"
+	ReasonQuotaNodes    Reason = "quota.nodes"
+	ReasonTokenInvalid  Reason = "token.invalid"
+	ReasonQuotaTokens   Reason = "quota.tokens"
+
 	ReasonHubFounded     Reason = "hub.founded"
 	ReasonHubReadonly    Reason = "hub.readonly"
 	ReasonHubDraining    Reason = "hub.draining"
@@ -149,6 +157,14 @@ var reasons = []Description{
 
 	{ReasonVersionNewer, "What the caller speaks or sent is in a newer format than this program knows.", false, FateHold, codes.FailedPrecondition},
 	{ReasonVersionOlder, "The caller's protocol is older than any that this program speaks.", false, FateNone, codes.FailedPrecondition},
+
+	{ReasonNodeMalformed, "What is said of the node is not well formed.", false, FateNone, codes.InvalidArgument},
+	{ReasonNodeUnknown, "The hub knows no node of that name.", false, FateNone, codes.NotFound},
+	{ReasonNodeKnown, "A node of that name has joined the hub already.", false, FateNone, codes.AlreadyExists},
+	{ReasonNodeRemoved, "The node was removed from the hub; its name is not used again.", false, FateNone, codes.FailedPrecondition},
+	{ReasonQuotaNodes, "The hub has as many nodes as it may.", false, FateNone, codes.ResourceExhausted},
+	{ReasonTokenInvalid, "The token is unknown, has expired, or was used.", false, FateNone, codes.PermissionDenied},
+	{ReasonQuotaTokens, "As many join tokens are valid as may be.", false, FateNone, codes.ResourceExhausted},
 
 	{ReasonHubFounded, "The hub has an identity already.", false, FateNone, codes.FailedPrecondition},
 	{ReasonHubReadonly, "The hub takes no writes at the moment.", true, FateResend, codes.Unavailable},

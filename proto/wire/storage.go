@@ -50,6 +50,7 @@ type StateMeta struct {
 	Pacts      []PactDigest // sorted
 	AuditIndex uint64
 	AuditPacts []PactDigest
+	Roster     [sha256.Size]byte // zero while the roster is empty
 }
 
 // PactDigest sums up one pact.
@@ -192,6 +193,9 @@ func AppendMeta(b []byte, s *StateMeta) []byte {
 	if s.Hub != [16]byte{} {
 		m.Hub = s.Hub[:]
 	}
+	if s.Roster != [sha256.Size]byte{} {
+		m.Roster = s.Roster[:]
+	}
 	return marshal(b, m)
 }
 
@@ -206,6 +210,10 @@ func ReadMeta(b []byte) (StateMeta, error) {
 		return StateMeta{}, fmt.Errorf("state meta: %w: hub id of %d bytes", crdt.ErrMalformed, n)
 	}
 	copy(s.Hub[:], m.GetHub())
+	if n := len(m.GetRoster()); n != 0 && n != len(s.Roster) {
+		return StateMeta{}, fmt.Errorf("state meta: %w: digest of the roster of %d bytes", crdt.ErrMalformed, n)
+	}
+	copy(s.Roster[:], m.GetRoster())
 	var err error
 	if s.Pacts, err = decodeDigests(m.GetPacts()); err != nil {
 		return StateMeta{}, err

@@ -60,6 +60,18 @@ func storedExamples() (StoredAuthor, StoredPact, StateMeta, SnapshotTrailer) {
 	return author, pact, meta, SnapshotTrailer{Records: 4, SHA256: [32]byte{0xcd}}
 }
 
+func rosterExample() Roster {
+	return Roster{
+		Nodes: []RosterNode{{
+			Name: "n1", Nodes: "n1:1", Agents: "n1:2", Software: "v1", Speaks: 9, ExpiresMillis: 5, Replaces: "n0", ActedMillis: 6,
+		}, {Name: "n2", Removed: true, Why: "dead", ActedMillis: 7}},
+		Tokens: []RosterToken{
+			{ID: [8]byte{1}, Node: "n3", Replaces: "n1", Secret: [32]byte{2}, ExpiresMillis: 8},
+			{ID: [8]byte{2}, Node: "n4", Secret: [32]byte{3}, ExpiresMillis: 9, Key: [32]byte{4}},
+		},
+	}
+}
+
 func TestStoredRowsRoundTrip(t *testing.T) {
 	author, pact, meta, trailer := storedExamples()
 	gotAuthor, err := ReadAuthor(AppendAuthor(nil, &author))
@@ -67,6 +79,12 @@ func TestStoredRowsRoundTrip(t *testing.T) {
 	gotPact, err := ReadPact(AppendPact(nil, &pact))
 	check(t, gotPact, pact, err)
 	gotMeta, err := ReadMeta(AppendMeta(nil, &meta))
+	check(t, gotMeta, meta, err)
+	roster := rosterExample()
+	gotRoster, err := ReadRoster(AppendRoster(nil, &roster))
+	check(t, gotRoster, roster, err)
+	meta.Roster = [32]byte{1}
+	gotMeta, err = ReadMeta(AppendMeta(nil, &meta))
 	check(t, gotMeta, meta, err)
 	gotMeta, err = ReadMeta(AppendMeta(nil, &StateMeta{}))
 	check(t, gotMeta, StateMeta{}, err)
@@ -94,7 +112,9 @@ func TestStoredBytesAreFixed(t *testing.T) {
 	register := StoredRegister{
 		Register: crdt.NewRegister(crdttest.Op(1<<20, "acme", 3, "hello"), crdt.Position{Epoch: 5, Offset: 8}), Offset: 11,
 	}
+	roster := rosterExample()
 	for name, got := range map[string][]byte{
+		"roster":   AppendRoster(nil, &roster),
 		"register": AppendRegister(nil, &register), "author": AppendAuthor(nil, &author), "pact": AppendPact(nil, &pact),
 		"meta": AppendMeta(nil, &meta), "trailer": AppendTrailer(nil, &trailer),
 	} {
@@ -128,12 +148,19 @@ func TestDamagedRows(t *testing.T) {
 		"op of a newer format": {
 			second(ReadRegister(marshal(nil, &storagev1.StoredRegister{Op: newer}))), crdt.ErrNewer,
 		},
-		"no op":        {second(ReadRegister(nil)), crdt.ErrMalformed},
-		"hub id":       {second(ReadMeta(marshal(nil, &storagev1.StateMeta{Hub: []byte{1}}))), crdt.ErrMalformed},
-		"cut meta":     {second(ReadMeta(AppendMeta(nil, &meta)[:9])), crdt.ErrMalformed},
-		"pact digest":  {second(ReadMeta(marshal(nil, &storagev1.StateMeta{Pacts: []*storagev1.PactDigest{{}}}))), crdt.ErrMalformed},
-		"cut trailer":  {second(ReadTrailer(AppendTrailer(nil, &trailer)[:9])), crdt.ErrMalformed},
-		"no digest":    {second(ReadTrailer(nil)), crdt.ErrMalformed},
+		"no op":           {second(ReadRegister(nil)), crdt.ErrMalformed},
+		"hub id":          {second(ReadMeta(marshal(nil, &storagev1.StateMeta{Hub: []byte{1}}))), crdt.ErrMalformed},
+		"cut meta":        {second(ReadMeta(AppendMeta(nil, &meta)[:9])), crdt.ErrMalformed},
+		"pact digest":     {second(ReadMeta(marshal(nil, &storagev1.StateMeta{Pacts: []*storagev1.PactDigest{{}}}))), crdt.ErrMalformed},
+		"cut trailer":     {second(ReadTrailer(AppendTrailer(nil, &trailer)[:9])), crdt.ErrMalformed},
+		"no digest":       {second(ReadTrailer(nil)), crdt.ErrMalformed},
+		"roster's digest": {second(ReadMeta(marshal(nil, &storagev1.StateMeta{Roster: []byte{1}}))), crdt.ErrMalformed},
+		"node speaks 256": {
+			second(ReadRoster(marshal(nil, &storagev1.Roster{Nodes: []*storagev1.RosterNode{{Speaks: 256}}}))), crdt.ErrMalformed,
+		},
+		"token without id": {
+			second(ReadRoster(marshal(nil, &storagev1.Roster{Tokens: []*storagev1.RosterToken{{Secret: make([]byte, 32)}}}))), crdt.ErrMalformed,
+		},
 		"cut document": {second(ReadPact([]byte{0x12, 9, 1})), crdt.ErrMalformed},
 	}
 	for name, c := range read {

@@ -10,12 +10,12 @@
 //
 // Checkpoint row: format byte (1), CRC32C (Castagnoli, big-endian) of format, key
 // and message, then the message. The key tells which message it is: 'm'
-// StateMeta, 'p' PactHead, 'a' AuthorState, 'r' StoredRegister.
+// StateMeta, 'n' Roster, 'p' PactHead, 'a' AuthorState, 'r' StoredRegister.
 //
 // Snapshot: the magic "entente hub state\n", a format byte (1), then records:
 // kind (as above, and 'z' for the trailer), length of the message (4 bytes,
 // big-endian), message, CRC32C of all three. The StateMeta comes first, then
-// pacts, authors, registers in ascending offset of each pact, then the
+// the Roster if there is one, then pacts, authors, registers in ascending offset of each pact, then the
 // SnapshotTrailer. A stream without it, or with bytes behind it, is refused as a
 // whole.
 //
@@ -423,8 +423,11 @@ type StateMeta struct {
 	// refuses a state that differs.
 	Pacts []*PactDigest `protobuf:"bytes,4,rep,name=pacts,proto3" json:"pacts,omitempty"`
 	// What the newest audit entry made this node remember.
-	AuditIndex    uint64        `protobuf:"varint,5,opt,name=audit_index,json=auditIndex,proto3" json:"audit_index,omitempty"`
-	AuditPacts    []*PactDigest `protobuf:"bytes,6,rep,name=audit_pacts,json=auditPacts,proto3" json:"audit_pacts,omitempty"`
+	AuditIndex uint64        `protobuf:"varint,5,opt,name=audit_index,json=auditIndex,proto3" json:"audit_index,omitempty"`
+	AuditPacts []*PactDigest `protobuf:"bytes,6,rep,name=audit_pacts,json=auditPacts,proto3" json:"audit_pacts,omitempty"`
+	// SHA-256 that the roster's content adds up to, 32 bytes; empty while the roster
+	// is. A reader recomputes it.
+	Roster        []byte `protobuf:"bytes,7,opt,name=roster,proto3" json:"roster,omitempty"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
 }
@@ -501,6 +504,281 @@ func (x *StateMeta) GetAuditPacts() []*PactDigest {
 	return nil
 }
 
+func (x *StateMeta) GetRoster() []byte {
+	if x != nil {
+		return x.Roster
+	}
+	return nil
+}
+
+// Roster is what the hub knows of its nodes besides who votes. It is one row,
+// which is there once anything was told of a node.
+type Roster struct {
+	state protoimpl.MessageState `protogen:"open.v1"`
+	// Sorted by name.
+	Nodes []*RosterNode `protobuf:"bytes,1,rep,name=nodes,proto3" json:"nodes,omitempty"`
+	// Sorted by id.
+	Tokens        []*RosterToken `protobuf:"bytes,2,rep,name=tokens,proto3" json:"tokens,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *Roster) Reset() {
+	*x = Roster{}
+	mi := &file_entente_storage_v1_storage_proto_msgTypes[6]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *Roster) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*Roster) ProtoMessage() {}
+
+func (x *Roster) ProtoReflect() protoreflect.Message {
+	mi := &file_entente_storage_v1_storage_proto_msgTypes[6]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use Roster.ProtoReflect.Descriptor instead.
+func (*Roster) Descriptor() ([]byte, []int) {
+	return file_entente_storage_v1_storage_proto_rawDescGZIP(), []int{6}
+}
+
+func (x *Roster) GetNodes() []*RosterNode {
+	if x != nil {
+		return x.Nodes
+	}
+	return nil
+}
+
+func (x *Roster) GetTokens() []*RosterToken {
+	if x != nil {
+		return x.Tokens
+	}
+	return nil
+}
+
+// RosterNode is one node that is, may become or was a member.
+type RosterNode struct {
+	state protoimpl.MessageState `protogen:"open.v1"`
+	Name  string                 `protobuf:"bytes,1,opt,name=name,proto3" json:"name,omitempty"`
+	// host:port for other nodes, and for agents; empty before the node told.
+	Nodes  string `protobuf:"bytes,2,opt,name=nodes,proto3" json:"nodes,omitempty"`
+	Agents string `protobuf:"bytes,3,opt,name=agents,proto3" json:"agents,omitempty"`
+	// Version of its program, for people.
+	Software string `protobuf:"bytes,4,opt,name=software,proto3" json:"software,omitempty"`
+	// Newest kind of log command that it knows.
+	Speaks uint32 `protobuf:"varint,5,opt,name=speaks,proto3" json:"speaks,omitempty"`
+	// When its certificate ends, Unix milliseconds.
+	ExpiresMs int64 `protobuf:"varint,6,opt,name=expires_ms,json=expiresMs,proto3" json:"expires_ms,omitempty"`
+	// The node that leaves once this one votes.
+	Replaces string `protobuf:"bytes,7,opt,name=replaces,proto3" json:"replaces,omitempty"`
+	Removed  bool   `protobuf:"varint,8,opt,name=removed,proto3" json:"removed,omitempty"`
+	// Why it was removed.
+	Why string `protobuf:"bytes,9,opt,name=why,proto3" json:"why,omitempty"`
+	// When an operator's act last changed this, Unix milliseconds.
+	ActedMs       int64 `protobuf:"varint,10,opt,name=acted_ms,json=actedMs,proto3" json:"acted_ms,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *RosterNode) Reset() {
+	*x = RosterNode{}
+	mi := &file_entente_storage_v1_storage_proto_msgTypes[7]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *RosterNode) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*RosterNode) ProtoMessage() {}
+
+func (x *RosterNode) ProtoReflect() protoreflect.Message {
+	mi := &file_entente_storage_v1_storage_proto_msgTypes[7]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use RosterNode.ProtoReflect.Descriptor instead.
+func (*RosterNode) Descriptor() ([]byte, []int) {
+	return file_entente_storage_v1_storage_proto_rawDescGZIP(), []int{7}
+}
+
+func (x *RosterNode) GetName() string {
+	if x != nil {
+		return x.Name
+	}
+	return ""
+}
+
+func (x *RosterNode) GetNodes() string {
+	if x != nil {
+		return x.Nodes
+	}
+	return ""
+}
+
+func (x *RosterNode) GetAgents() string {
+	if x != nil {
+		return x.Agents
+	}
+	return ""
+}
+
+func (x *RosterNode) GetSoftware() string {
+	if x != nil {
+		return x.Software
+	}
+	return ""
+}
+
+func (x *RosterNode) GetSpeaks() uint32 {
+	if x != nil {
+		return x.Speaks
+	}
+	return 0
+}
+
+func (x *RosterNode) GetExpiresMs() int64 {
+	if x != nil {
+		return x.ExpiresMs
+	}
+	return 0
+}
+
+func (x *RosterNode) GetReplaces() string {
+	if x != nil {
+		return x.Replaces
+	}
+	return ""
+}
+
+func (x *RosterNode) GetRemoved() bool {
+	if x != nil {
+		return x.Removed
+	}
+	return false
+}
+
+func (x *RosterNode) GetWhy() string {
+	if x != nil {
+		return x.Why
+	}
+	return ""
+}
+
+func (x *RosterNode) GetActedMs() int64 {
+	if x != nil {
+		return x.ActedMs
+	}
+	return 0
+}
+
+// RosterToken is one join token; its secret is known to nobody who reads this.
+type RosterToken struct {
+	state protoimpl.MessageState `protogen:"open.v1"`
+	// 8 bytes.
+	Id       []byte `protobuf:"bytes,1,opt,name=id,proto3" json:"id,omitempty"`
+	Node     string `protobuf:"bytes,2,opt,name=node,proto3" json:"node,omitempty"`
+	Replaces string `protobuf:"bytes,3,opt,name=replaces,proto3" json:"replaces,omitempty"`
+	// SHA-256 of the secret, 32 bytes.
+	Secret    []byte `protobuf:"bytes,4,opt,name=secret,proto3" json:"secret,omitempty"`
+	ExpiresMs int64  `protobuf:"varint,5,opt,name=expires_ms,json=expiresMs,proto3" json:"expires_ms,omitempty"`
+	// SHA-256 of the public key that spent it, 32 bytes; empty while nobody has.
+	Key           []byte `protobuf:"bytes,6,opt,name=key,proto3" json:"key,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *RosterToken) Reset() {
+	*x = RosterToken{}
+	mi := &file_entente_storage_v1_storage_proto_msgTypes[8]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *RosterToken) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*RosterToken) ProtoMessage() {}
+
+func (x *RosterToken) ProtoReflect() protoreflect.Message {
+	mi := &file_entente_storage_v1_storage_proto_msgTypes[8]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use RosterToken.ProtoReflect.Descriptor instead.
+func (*RosterToken) Descriptor() ([]byte, []int) {
+	return file_entente_storage_v1_storage_proto_rawDescGZIP(), []int{8}
+}
+
+func (x *RosterToken) GetId() []byte {
+	if x != nil {
+		return x.Id
+	}
+	return nil
+}
+
+func (x *RosterToken) GetNode() string {
+	if x != nil {
+		return x.Node
+	}
+	return ""
+}
+
+func (x *RosterToken) GetReplaces() string {
+	if x != nil {
+		return x.Replaces
+	}
+	return ""
+}
+
+func (x *RosterToken) GetSecret() []byte {
+	if x != nil {
+		return x.Secret
+	}
+	return nil
+}
+
+func (x *RosterToken) GetExpiresMs() int64 {
+	if x != nil {
+		return x.ExpiresMs
+	}
+	return 0
+}
+
+func (x *RosterToken) GetKey() []byte {
+	if x != nil {
+		return x.Key
+	}
+	return nil
+}
+
 // PactDigest sums up one pact at one index.
 type PactDigest struct {
 	state   protoimpl.MessageState `protogen:"open.v1"`
@@ -521,7 +799,7 @@ type PactDigest struct {
 
 func (x *PactDigest) Reset() {
 	*x = PactDigest{}
-	mi := &file_entente_storage_v1_storage_proto_msgTypes[6]
+	mi := &file_entente_storage_v1_storage_proto_msgTypes[9]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -533,7 +811,7 @@ func (x *PactDigest) String() string {
 func (*PactDigest) ProtoMessage() {}
 
 func (x *PactDigest) ProtoReflect() protoreflect.Message {
-	mi := &file_entente_storage_v1_storage_proto_msgTypes[6]
+	mi := &file_entente_storage_v1_storage_proto_msgTypes[9]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -546,7 +824,7 @@ func (x *PactDigest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use PactDigest.ProtoReflect.Descriptor instead.
 func (*PactDigest) Descriptor() ([]byte, []int) {
-	return file_entente_storage_v1_storage_proto_rawDescGZIP(), []int{6}
+	return file_entente_storage_v1_storage_proto_rawDescGZIP(), []int{9}
 }
 
 func (x *PactDigest) GetPact() string {
@@ -611,7 +889,7 @@ type SnapshotTrailer struct {
 
 func (x *SnapshotTrailer) Reset() {
 	*x = SnapshotTrailer{}
-	mi := &file_entente_storage_v1_storage_proto_msgTypes[7]
+	mi := &file_entente_storage_v1_storage_proto_msgTypes[10]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -623,7 +901,7 @@ func (x *SnapshotTrailer) String() string {
 func (*SnapshotTrailer) ProtoMessage() {}
 
 func (x *SnapshotTrailer) ProtoReflect() protoreflect.Message {
-	mi := &file_entente_storage_v1_storage_proto_msgTypes[7]
+	mi := &file_entente_storage_v1_storage_proto_msgTypes[10]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -636,7 +914,7 @@ func (x *SnapshotTrailer) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use SnapshotTrailer.ProtoReflect.Descriptor instead.
 func (*SnapshotTrailer) Descriptor() ([]byte, []int) {
-	return file_entente_storage_v1_storage_proto_rawDescGZIP(), []int{7}
+	return file_entente_storage_v1_storage_proto_rawDescGZIP(), []int{10}
 }
 
 func (x *SnapshotTrailer) GetRecords() uint64 {
@@ -678,7 +956,7 @@ type BackupHeader struct {
 
 func (x *BackupHeader) Reset() {
 	*x = BackupHeader{}
-	mi := &file_entente_storage_v1_storage_proto_msgTypes[8]
+	mi := &file_entente_storage_v1_storage_proto_msgTypes[11]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -690,7 +968,7 @@ func (x *BackupHeader) String() string {
 func (*BackupHeader) ProtoMessage() {}
 
 func (x *BackupHeader) ProtoReflect() protoreflect.Message {
-	mi := &file_entente_storage_v1_storage_proto_msgTypes[8]
+	mi := &file_entente_storage_v1_storage_proto_msgTypes[11]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -703,7 +981,7 @@ func (x *BackupHeader) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use BackupHeader.ProtoReflect.Descriptor instead.
 func (*BackupHeader) Descriptor() ([]byte, []int) {
-	return file_entente_storage_v1_storage_proto_rawDescGZIP(), []int{8}
+	return file_entente_storage_v1_storage_proto_rawDescGZIP(), []int{11}
 }
 
 func (x *BackupHeader) GetHub() []byte {
@@ -800,7 +1078,7 @@ const file_entente_storage_v1_storage_proto_rawDesc = "" +
 	"\x04Fork\x12\x14\n" +
 	"\x05child\x18\x01 \x01(\x06R\x05child\x12\x16\n" +
 	"\x06parent\x18\x02 \x01(\x06R\x06parent\x12\x0e\n" +
-	"\x02at\x18\x03 \x01(\x04R\x02at\"\xe1\x01\n" +
+	"\x02at\x18\x03 \x01(\x04R\x02at\"\xf9\x01\n" +
 	"\tStateMeta\x12\x14\n" +
 	"\x05index\x18\x01 \x01(\x04R\x05index\x12\x10\n" +
 	"\x03hub\x18\x02 \x01(\fR\x03hub\x12\x14\n" +
@@ -809,7 +1087,33 @@ const file_entente_storage_v1_storage_proto_rawDesc = "" +
 	"\vaudit_index\x18\x05 \x01(\x04R\n" +
 	"auditIndex\x12?\n" +
 	"\vaudit_pacts\x18\x06 \x03(\v2\x1e.entente.storage.v1.PactDigestR\n" +
-	"auditPacts\"\xd2\x01\n" +
+	"auditPacts\x12\x16\n" +
+	"\x06roster\x18\a \x01(\fR\x06roster\"w\n" +
+	"\x06Roster\x124\n" +
+	"\x05nodes\x18\x01 \x03(\v2\x1e.entente.storage.v1.RosterNodeR\x05nodes\x127\n" +
+	"\x06tokens\x18\x02 \x03(\v2\x1f.entente.storage.v1.RosterTokenR\x06tokens\"\x84\x02\n" +
+	"\n" +
+	"RosterNode\x12\x12\n" +
+	"\x04name\x18\x01 \x01(\tR\x04name\x12\x14\n" +
+	"\x05nodes\x18\x02 \x01(\tR\x05nodes\x12\x16\n" +
+	"\x06agents\x18\x03 \x01(\tR\x06agents\x12\x1a\n" +
+	"\bsoftware\x18\x04 \x01(\tR\bsoftware\x12\x16\n" +
+	"\x06speaks\x18\x05 \x01(\rR\x06speaks\x12\x1d\n" +
+	"\n" +
+	"expires_ms\x18\x06 \x01(\x03R\texpiresMs\x12\x1a\n" +
+	"\breplaces\x18\a \x01(\tR\breplaces\x12\x18\n" +
+	"\aremoved\x18\b \x01(\bR\aremoved\x12\x10\n" +
+	"\x03why\x18\t \x01(\tR\x03why\x12\x19\n" +
+	"\bacted_ms\x18\n" +
+	" \x01(\x03R\aactedMs\"\x96\x01\n" +
+	"\vRosterToken\x12\x0e\n" +
+	"\x02id\x18\x01 \x01(\fR\x02id\x12\x12\n" +
+	"\x04node\x18\x02 \x01(\tR\x04node\x12\x1a\n" +
+	"\breplaces\x18\x03 \x01(\tR\breplaces\x12\x16\n" +
+	"\x06secret\x18\x04 \x01(\fR\x06secret\x12\x1d\n" +
+	"\n" +
+	"expires_ms\x18\x05 \x01(\x03R\texpiresMs\x12\x10\n" +
+	"\x03key\x18\x06 \x01(\fR\x03key\"\xd2\x01\n" +
 	"\n" +
 	"PactDigest\x12\x12\n" +
 	"\x04pact\x18\x01 \x01(\tR\x04pact\x12\x18\n" +
@@ -845,7 +1149,7 @@ func file_entente_storage_v1_storage_proto_rawDescGZIP() []byte {
 	return file_entente_storage_v1_storage_proto_rawDescData
 }
 
-var file_entente_storage_v1_storage_proto_msgTypes = make([]protoimpl.MessageInfo, 9)
+var file_entente_storage_v1_storage_proto_msgTypes = make([]protoimpl.MessageInfo, 12)
 var file_entente_storage_v1_storage_proto_goTypes = []any{
 	(*StoredRegister)(nil),  // 0: entente.storage.v1.StoredRegister
 	(*AuthorState)(nil),     // 1: entente.storage.v1.AuthorState
@@ -853,20 +1157,25 @@ var file_entente_storage_v1_storage_proto_goTypes = []any{
 	(*PactHead)(nil),        // 3: entente.storage.v1.PactHead
 	(*Fork)(nil),            // 4: entente.storage.v1.Fork
 	(*StateMeta)(nil),       // 5: entente.storage.v1.StateMeta
-	(*PactDigest)(nil),      // 6: entente.storage.v1.PactDigest
-	(*SnapshotTrailer)(nil), // 7: entente.storage.v1.SnapshotTrailer
-	(*BackupHeader)(nil),    // 8: entente.storage.v1.BackupHeader
+	(*Roster)(nil),          // 6: entente.storage.v1.Roster
+	(*RosterNode)(nil),      // 7: entente.storage.v1.RosterNode
+	(*RosterToken)(nil),     // 8: entente.storage.v1.RosterToken
+	(*PactDigest)(nil),      // 9: entente.storage.v1.PactDigest
+	(*SnapshotTrailer)(nil), // 10: entente.storage.v1.SnapshotTrailer
+	(*BackupHeader)(nil),    // 11: entente.storage.v1.BackupHeader
 }
 var file_entente_storage_v1_storage_proto_depIdxs = []int32{
 	2, // 0: entente.storage.v1.AuthorState.refused:type_name -> entente.storage.v1.RefusedRun
 	4, // 1: entente.storage.v1.PactHead.lineage:type_name -> entente.storage.v1.Fork
-	6, // 2: entente.storage.v1.StateMeta.pacts:type_name -> entente.storage.v1.PactDigest
-	6, // 3: entente.storage.v1.StateMeta.audit_pacts:type_name -> entente.storage.v1.PactDigest
-	4, // [4:4] is the sub-list for method output_type
-	4, // [4:4] is the sub-list for method input_type
-	4, // [4:4] is the sub-list for extension type_name
-	4, // [4:4] is the sub-list for extension extendee
-	0, // [0:4] is the sub-list for field type_name
+	9, // 2: entente.storage.v1.StateMeta.pacts:type_name -> entente.storage.v1.PactDigest
+	9, // 3: entente.storage.v1.StateMeta.audit_pacts:type_name -> entente.storage.v1.PactDigest
+	7, // 4: entente.storage.v1.Roster.nodes:type_name -> entente.storage.v1.RosterNode
+	8, // 5: entente.storage.v1.Roster.tokens:type_name -> entente.storage.v1.RosterToken
+	6, // [6:6] is the sub-list for method output_type
+	6, // [6:6] is the sub-list for method input_type
+	6, // [6:6] is the sub-list for extension type_name
+	6, // [6:6] is the sub-list for extension extendee
+	0, // [0:6] is the sub-list for field type_name
 }
 
 func init() { file_entente_storage_v1_storage_proto_init() }
@@ -880,7 +1189,7 @@ func file_entente_storage_v1_storage_proto_init() {
 			GoPackagePath: reflect.TypeOf(x{}).PkgPath(),
 			RawDescriptor: unsafe.Slice(unsafe.StringData(file_entente_storage_v1_storage_proto_rawDesc), len(file_entente_storage_v1_storage_proto_rawDesc)),
 			NumEnums:      0,
-			NumMessages:   9,
+			NumMessages:   12,
 			NumExtensions: 0,
 			NumServices:   0,
 		},
