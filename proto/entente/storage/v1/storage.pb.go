@@ -15,7 +15,8 @@
 // Snapshot: the magic "entente hub state\n", a format byte (1), then records:
 // kind (as above, and 'z' for the trailer), length of the message (4 bytes,
 // big-endian), message, CRC32C of all three. The StateMeta comes first, then
-// the Roster if there is one, then pacts, authors, registers in ascending offset of each pact, then the
+// the Roster if there is one, then pacts, authors, registers in ascending offset
+// of each pact, then the
 // SnapshotTrailer. A stream without it, or with bytes behind it, is refused as a
 // whole.
 //
