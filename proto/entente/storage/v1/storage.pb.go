@@ -16,9 +16,8 @@
 // kind (as above, and 'z' for the trailer), length of the message (4 bytes,
 // big-endian), message, CRC32C of all three. The StateMeta comes first, then
 // the Roster if there is one, then pacts, authors, registers in ascending offset
-// of each pact, then the
-// SnapshotTrailer. A stream without it, or with bytes behind it, is refused as a
-// whole.
+// of each pact, then the SnapshotTrailer. A stream without it, or with bytes
+// behind it, is refused as a whole.
 //
 // Backup (package hub/backup): the magic "entente hub backup\n", a format byte
 // (1), length (4 bytes, big-endian), BackupHeader, CRC32C of all that; then the
