@@ -41,8 +41,6 @@ type Config struct {
 	// Pacts are put in force when they are newer than what the hub holds.
 	Pacts []*pact.Pact
 
-	// OpsPerSecond bounds one site in one pact that sets no limit itself.
-	OpsPerSecond int
 	// DriftMax is how far a stamp may be ahead of the leader's clock.
 	DriftMax time.Duration
 
@@ -56,8 +54,35 @@ type Config struct {
 	// Exit must not wait for Close.
 	Exit func(error)
 
+	Limits Limits
 	Timing Timing
 	Sizes  Sizes
+}
+
+// Limits of what members may send.
+type Limits struct {
+	// OpsPerSecond and BytesPerSecond bound one site in one pact that sets no limit
+	// itself. A byte is one of wire.OpBytes.
+	OpsPerSecond, BytesPerSecond int
+	// PactOpsPerSecond and PactBytesPerSecond bound each pact as a whole.
+	PactOpsPerSecond, PactBytesPerSecond int
+	// QueueBytes bounds what waits for the log, PactQueueBytes what of it is one
+	// pact's.
+	QueueBytes, PactQueueBytes int
+}
+
+func (l Limits) withDefaults() Limits {
+	set(&l.OpsPerSecond, 100_000)
+	set(&l.BytesPerSecond, 512*l.OpsPerSecond)
+	set(&l.PactOpsPerSecond, 4*l.OpsPerSecond)
+	set(&l.PactBytesPerSecond, 4*l.BytesPerSecond)
+	set(&l.QueueBytes, 64<<20)
+	set(&l.PactQueueBytes, l.QueueBytes/4)
+	return l
+}
+
+func (l Limits) negative() bool {
+	return min(l.OpsPerSecond, l.BytesPerSecond, l.PactOpsPerSecond, l.PactBytesPerSecond, l.QueueBytes, l.PactQueueBytes) < 0
 }
 
 // Peer is one node of the hub and where it is reached now.
@@ -90,7 +115,7 @@ type Sizes struct {
 }
 
 func (c Config) withDefaults() Config {
-	set(&c.OpsPerSecond, 100_000)
+	c.Limits = c.Limits.withDefaults()
 	set(&c.DriftMax, time.Minute)
 	if len(c.Peers) < 2 {
 		set(&c.Timing.Heartbeat, 200*time.Millisecond) // nobody to wait for
@@ -142,7 +167,7 @@ func (c *Config) Validate() error {
 		return errors.New("hub config: no listener for agents")
 	case c.Exit == nil:
 		return errors.New("hub config: no Exit")
-	case c.DriftMax < 0 || c.OpsPerSecond < 0:
+	case c.DriftMax < 0 || c.Limits.negative():
 		return errors.New("hub config: negative limit")
 	}
 	if err := c.validatePeers(self); err != nil {

@@ -140,6 +140,7 @@ func (h *Hub) replicaConfig() replica.Config {
 		Now: cfg.Now, DriftMax: cfg.DriftMax, Log: cfg.Log, Exit: cfg.Exit, Committed: h.metrics.committed,
 		HeartbeatTimeout: cfg.Timing.Heartbeat, RPCTimeout: cfg.Timing.Message, CommitTimeout: cfg.Timing.Commit, AuditInterval: cfg.Timing.Audit,
 		CheckpointInterval: cfg.Timing.Checkpoint, CheckpointBytes: cfg.Sizes.Checkpoint,
+		QueueBytes: cfg.Limits.QueueBytes, PactQueueBytes: cfg.Limits.PactQueueBytes,
 		TrailingBytes: cfg.Sizes.Trailing, SegmentBytes: cfg.Sizes.Segment, MemTableBytes: cfg.Sizes.MemTable,
 	}
 }
@@ -154,7 +155,9 @@ func (f feedState) Feed(name crdt.Pact, after crdt.Position, entriesMax, bytesMa
 func (h *Hub) serve() {
 	gate := admission.New(admission.Config{
 		Log: h.replica, State: h.replica.State(), Now: h.cfg.Now, Self: h.self.Name,
-		AgentAddress: h.agentAddress, OpsPerSecond: h.cfg.OpsPerSecond, Answered: h.metrics.answered,
+		AgentAddress: h.agentAddress, Answered: h.metrics.answered,
+		Site: admission.Rate{Ops: h.cfg.Limits.OpsPerSecond, Bytes: h.cfg.Limits.BytesPerSecond},
+		Pact: admission.Rate{Ops: h.cfg.Limits.PactOpsPerSecond, Bytes: h.cfg.Limits.PactBytesPerSecond},
 	})
 	h.server = rpc.New(rpc.Config{
 		Admission: gate, Feeds: h.fanout, State: h.replica.State(), Ready: h.ready,

@@ -249,7 +249,7 @@ func TestRefusedFeeds(t *testing.T) {
 }
 
 func TestQuota(t *testing.T) {
-	c := hubtest.Start(t, 1, tickets(), func(cfg *hub.Config) { cfg.OpsPerSecond = 1 })
+	c := hubtest.Start(t, 1, tickets(), func(cfg *hub.Config) { cfg.Limits.OpsPerSecond = 1 })
 	leader, epoch := c.Leader(), epochOf(c)
 	client := c.Client(leader, acme)
 	hubtest.Eventually(t, "readiness", func() bool { return leader.Hub().Readyz() == nil })

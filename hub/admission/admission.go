@@ -49,8 +49,9 @@ type Config struct {
 	// if that is not known.
 	Self         string
 	AgentAddress func(node string) string
-	// OpsPerSecond is the limit of one site in one pact that sets none itself.
-	OpsPerSecond int
+	// Site is the limit of one site in one pact that sets none itself, Pact that of
+	// each pact as a whole.
+	Site, Pact Rate
 	// Answered is told each answer as it is given; it must not wait.
 	Answered func(wire.BatchResult)
 }
@@ -58,12 +59,12 @@ type Config struct {
 // Admission of one node. Safe for concurrent use.
 type Admission struct {
 	cfg    Config
-	quotas quotas
+	quotas *quotas
 }
 
 // New returns the admission of a node, whether it leads or not.
 func New(cfg Config) *Admission {
-	return &Admission{cfg: cfg, quotas: quotas{buckets: map[bucketKey]*bucket{}}}
+	return &Admission{cfg: cfg, quotas: newQuotas()}
 }
 
 // Pending is a batch that was admitted or turned away.
@@ -137,14 +138,18 @@ func (a *Admission) check(who identity.Agent, b wire.Batch) (wire.Reason, time.D
 	if !info.Pact.IsMember(who.Site) {
 		return wire.ReasonPactNotMember, retryEpoch
 	}
-	limit := info.Pact.Limits.OpsPerSecond
-	if limit <= 0 {
-		limit = a.cfg.OpsPerSecond
+	site := a.cfg.Site
+	if n := info.Pact.Limits.OpsPerSecond; n > 0 {
+		site.Ops = n
 	}
-	if wait := a.quotas.take(a.cfg.Now(), bucketKey{b.Pact, who.Site}, limit, len(b.Ops)); wait > 0 {
-		return wire.ReasonQuotaOps, wait
+	if n := info.Pact.Limits.BytesPerSecond; n > 0 {
+		site.Bytes = n
 	}
-	return "", 0
+	bytes := 0
+	for i := range b.Ops {
+		bytes += wire.OpBytes(&b.Ops[i])
+	}
+	return a.quotas.take(a.cfg.Now(), quotaKey{b.Pact, who.Site}, site, a.cfg.Pact, len(b.Ops), bytes)
 }
 
 // turnAway answers everything from an op on with retry.

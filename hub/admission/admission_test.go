@@ -55,10 +55,10 @@ func (s fakeState) Pact(name crdt.Pact) (state.PactInfo, error) {
 	return state.PactInfo{Pact: s.agreed}, nil
 }
 
-func admit(log *fakeLog, b wire.Batch) wire.BatchResult {
-	a := New(Config{
+func testConfig(log *fakeLog) Config {
+	return Config{
 		Log: log, State: fakeState{&pact.Pact{Name: "tickets", Members: []crdt.Site{"acme"}}}, Self: "n1",
-		Now: func() time.Time { return time.Unix(1000, 0) }, OpsPerSecond: 100,
+		Now: func() time.Time { return time.Unix(1000, 0) }, Site: Rate{100, 1 << 21}, Pact: Rate{1000, 1 << 24},
 		AgentAddress: func(node string) string {
 			if node == "" {
 				return ""
@@ -66,8 +66,11 @@ func admit(log *fakeLog, b wire.Batch) wire.BatchResult {
 			return node + ":1"
 		},
 		Answered: func(wire.BatchResult) {},
-	})
-	return a.Admit(who, b).Wait(context.Background())
+	}
+}
+
+func admit(log *fakeLog, b wire.Batch) wire.BatchResult {
+	return New(testConfig(log)).Admit(who, b).Wait(context.Background())
 }
 
 // batchOf has ops of 60 kB, so that four of them fill an entry.
@@ -152,23 +155,5 @@ func TestForgedNeighbours(t *testing.T) {
 		if r := result.Results[i]; r.Outcome != want || r.Reason != wire.ReasonAuthorForged {
 			t.Errorf("op %d: %+v, want %s", i, r, want)
 		}
-	}
-}
-
-// A bucket refuses until its tokens are back, and a new limit begins anew.
-func TestQuota(t *testing.T) {
-	q := quotas{buckets: map[bucketKey]*bucket{}}
-	now, key := time.Unix(1000, 0), bucketKey{"tickets", "acme"}
-	if wait := q.take(now, key, 1000, 1024); wait != 0 {
-		t.Fatalf("first batch waits %s", wait)
-	}
-	if wait := q.take(now, key, 1000, 1000); wait <= 0 || wait > time.Second {
-		t.Fatalf("second batch waits %s", wait)
-	}
-	if wait := q.take(now.Add(time.Second), key, 1000, 1000); wait != 0 {
-		t.Fatalf("after a second it waits %s: a refusal has cost tokens", wait)
-	}
-	if wait := q.take(now, bucketKey{"tickets", "globex"}, 1000, 1024); wait != 0 {
-		t.Fatalf("another site waits %s", wait)
 	}
 }

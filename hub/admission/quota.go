@@ -1,49 +1,125 @@
 package admission
 
 import (
-	"math"
 	"sync"
 	"time"
-
-	"golang.org/x/time/rate"
 
 	"github.com/entente-sync/entente/crdt"
 	"github.com/entente-sync/entente/proto/wire"
 )
 
-// quotas limits the ops per second of each site in each pact. There is a bucket
-// for every member of every pact that has published, and no more: only members
-// come this far.
+// Rate bounds ops and their bytes (wire.OpBytes) per second.
+type Rate struct{ Ops, Bytes int }
+
+// quotas limits each site in each pact, and each pact. Only members come this
+// far, so there is at most one entry for every member of every pact; one whose
+// bucket is full again is as good as none and is forgotten.
 type quotas struct {
 	mu      sync.Mutex
-	buckets map[bucketKey]*bucket
+	entries map[quotaKey]*quota
+	sweepAt int // entries at which to look for some to forget
 }
 
-type bucketKey struct {
+// quotaKey names one member of a pact, or with no site the pact.
+type quotaKey struct {
 	pact crdt.Pact
 	site crdt.Site
 }
 
-type bucket struct {
-	limit   int
-	limiter *rate.Limiter
-}
+type quota struct{ ops, bytes bucket }
 
-// take uses n of the key's tokens, or none and says how long to wait for them.
-// A burst is two seconds' worth, and never less than the largest batch.
-func (q *quotas) take(now time.Time, key bucketKey, perSecond, n int) time.Duration {
+const sweepMin = 64
+
+func newQuotas() *quotas { return &quotas{entries: map[quotaKey]*quota{}, sweepAt: sweepMin} }
+
+// A burst is two seconds' worth, and never less than the largest batch, or a few
+// of them for a whole pact.
+const (
+	burstSeconds = 2
+	pactBatches  = 4
+)
+
+// take uses what a batch takes of its site's and its pact's quotas, or nothing,
+// and says which is used up and how long to wait for it.
+func (q *quotas) take(now time.Time, key quotaKey, site, pact Rate, ops, bytes int) (wire.Reason, time.Duration) {
 	q.mu.Lock()
 	defer q.mu.Unlock()
-	b := q.buckets[key]
-	if b == nil || b.limit != perSecond {
-		burst := max(wire.BatchOpsMax, min(2*perSecond, math.MaxInt32))
-		b = &bucket{perSecond, rate.NewLimiter(rate.Limit(perSecond), burst)}
-		q.buckets[key] = b
+	one, all := q.entry(now, key), q.entry(now, quotaKey{pact: key.pact})
+	opsWait := max(
+		one.ops.wait(now, site.Ops, wire.BatchOpsMax, ops),
+		all.ops.wait(now, pact.Ops, pactBatches*wire.BatchOpsMax, ops),
+	)
+	bytesWait := max(
+		one.bytes.wait(now, site.Bytes, wire.BatchBytesMax, bytes),
+		all.bytes.wait(now, pact.Bytes, pactBatches*wire.BatchBytesMax, bytes),
+	)
+	switch {
+	case opsWait > 0 && opsWait >= bytesWait:
+		return wire.ReasonQuotaOps, opsWait
+	case bytesWait > 0:
+		return wire.ReasonQuotaBytes, bytesWait
 	}
-	reservation := b.limiter.ReserveN(now, n)
-	wait := reservation.DelayFrom(now)
-	if wait > 0 {
-		reservation.CancelAt(now)
+	for _, taken := range []*quota{one, all} {
+		taken.ops.taken += float64(ops)
+		taken.bytes.taken += float64(bytes)
 	}
-	return wait
+	return "", 0
+}
+
+func (q *quotas) entry(now time.Time, key quotaKey) *quota {
+	if e := q.entries[key]; e != nil {
+		return e
+	}
+	if len(q.entries) >= q.sweepAt {
+		q.sweep(now)
+	}
+	e := &quota{}
+	q.entries[key] = e
+	return e
+}
+
+// sweep forgets who has nothing taken. It looks again when twice as many are
+// there, so it costs each new entry a constant.
+func (q *quotas) sweep(now time.Time) {
+	for key, e := range q.entries {
+		if e.ops.idle(now) && e.bytes.idle(now) {
+			delete(q.entries, key)
+		}
+	}
+	q.sweepAt = max(sweepMin, 2*len(q.entries))
+}
+
+// bucket is a token bucket that is described by what was taken from it and has
+// not flowed back. The zero bucket is full.
+type bucket struct {
+	taken     float64
+	perSecond int
+	at        time.Time
+}
+
+// wait lets tokens flow back until now at perSecond, and returns how long it
+// takes until n more may be taken. A burst is never less than burstMin.
+func (b *bucket) wait(now time.Time, perSecond, burstMin, n int) time.Duration {
+	b.flow(now)
+	b.perSecond = perSecond
+	burst := float64(max(burstMin, n, burstSeconds*perSecond))
+	excess := b.taken + float64(n) - burst
+	if excess <= 0 {
+		return 0
+	}
+	return max(time.Millisecond, time.Duration(excess/float64(max(1, perSecond))*float64(time.Second)))
+}
+
+// flow lets flow back what was taken. A clock that goes back gives nothing.
+func (b *bucket) flow(now time.Time) {
+	if passed := now.Sub(b.at); passed > 0 && !b.at.IsZero() {
+		b.taken = max(0, b.taken-passed.Seconds()*float64(b.perSecond))
+	}
+	b.at = now
+}
+
+// idle reports whether the bucket is full at now.
+func (b *bucket) idle(now time.Time) bool {
+	b.flow(now)
+	return b.taken == 0
 }

@@ -51,7 +51,8 @@ type Config struct {
 	MemTableBytes      int64         // of the store; 0 means its own default
 	SegmentBytes       int           // of one file of the log, preallocated
 	InFlightMax        int           // entries proposed and not applied
-	QueueMax           int           // commands that wait for an entry
+	QueueBytes         int           // of commands that wait for an entry
+	PactQueueBytes     int           // of them for one pact
 }
 
 // withDefaults returns c with zero settings filled in.
@@ -70,7 +71,8 @@ func (c Config) withDefaults() Config {
 	set(&c.TrailingBytes, 64<<20)
 	set(&c.SegmentBytes, 64<<20)
 	set(&c.InFlightMax, 8)
-	set(&c.QueueMax, 4096)
+	set(&c.QueueBytes, 64<<20)
+	set(&c.PactQueueBytes, 16<<20)
 	set(&c.DriftMax, time.Minute)
 	if c.Now == nil {
 		c.Now = time.Now

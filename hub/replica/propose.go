@@ -17,7 +17,8 @@ import (
 var (
 	// ErrNotLeader: nothing was proposed.
 	ErrNotLeader = errors.New("this node does not lead")
-	// ErrBusy: nothing was proposed, since too much waits already.
+	// ErrBusy: nothing was proposed, since this pact has too much waiting already,
+	// or the most of those who fill the queue.
 	ErrBusy = errors.New("too many commands wait")
 	// ErrUnknown: leadership was lost, or the node stopped, while the entry was
 	// under way; it may be applied or not.
@@ -26,12 +27,6 @@ var (
 
 // CommandBytesMax bounds one command, so that it fits an entry alone.
 const CommandBytesMax = command.EntryBytesMax - 1024
-
-// proposal is one command on its way into an entry.
-type proposal struct {
-	command command.Command
-	done    chan<- answer // buffered: answering never waits
-}
 
 type answer struct {
 	result state.CommandResult
@@ -56,9 +51,10 @@ func (r *Replica) Propose(ctx context.Context, c command.Command) (state.Command
 	return wait(ctx)
 }
 
-// Start queues c behind everything that was started before and returns at once.
-// wait returns what became of it and may be called once; when ctx ends first the
-// command goes on and its outcome is unknown.
+// Start queues c behind everything that was started for the same site of the
+// same pact and returns at once; see queue for how flows share the log. It keeps
+// nothing of c. wait returns what became of it and may be called once; when ctx
+// ends first the command goes on and its outcome is unknown.
 func (r *Replica) Start(c command.Command) (wait func(context.Context) (state.CommandResult, error), err error) {
 	if err := r.latch.err(); err != nil {
 		return nil, err
@@ -66,11 +62,13 @@ func (r *Replica) Start(c command.Command) (wait func(context.Context) (state.Co
 	if !r.leading.Load() {
 		return nil, ErrNotLeader
 	}
+	encoded := command.EncodeCommand(c)
+	if len(encoded) > command.EncodedBytesMax {
+		return nil, fmt.Errorf("%s command has %d bytes, an entry takes %d", c.Kind(), len(encoded), command.EncodedBytesMax)
+	}
 	done := make(chan answer, 1)
-	select {
-	case r.queue <- proposal{command: c, done: done}:
-	default:
-		return nil, ErrBusy
+	if err := r.queue.push(proposal{flow: command.FlowOf(c), encoded: encoded, done: done}); err != nil {
+		return nil, err
 	}
 	return func(ctx context.Context) (state.CommandResult, error) {
 		select {
@@ -94,53 +92,42 @@ func (r *Replica) Start(c command.Command) (wait func(context.Context) (state.Co
 // there becomes the next entry. A lone command leaves at once.
 func (r *Replica) propose() {
 	defer close(r.flights)
-	var first *proposal
 	for {
-		if first == nil {
-			select {
-			case p := <-r.queue:
-				first = &p
-			case <-r.closing:
-				return
-			}
-		}
-		select { // a place in the pipeline first: more may have gathered meanwhile
-		case r.slots <- struct{}{}:
+		select {
+		case <-r.queue.ready:
 		case <-r.closing:
 			return
 		}
-		builder := command.NewBuilder(r.cfg.Now().UnixMilli(), uint64(r.cfg.DriftMax.Milliseconds()))
-		var joined []proposal
-		joined, first = r.join(builder, first)
-		if len(joined) == 0 {
-			<-r.slots
-			continue
+		for more := true; more; {
+			select { // a place in the pipeline first: more may have gathered meanwhile
+			case r.slots <- struct{}{}:
+			case <-r.closing:
+				return
+			}
+			builder := command.NewBuilder(r.cfg.Now().UnixMilli(), uint64(r.cfg.DriftMax.Milliseconds()))
+			var joined []proposal
+			if joined, more = r.join(builder); len(joined) == 0 {
+				<-r.slots
+				continue
+			}
+			now := r.cfg.Now()
+			r.progress.proposed(now)
+			future := r.raft.Apply(builder.Bytes(), 0)
+			r.flights <- flight{future, joined, now} // never waits: it is as long as slots
 		}
-		now := r.cfg.Now()
-		r.progress.proposed(now)
-		future := r.raft.Apply(builder.Bytes(), 0)
-		r.flights <- flight{future, joined, now} // never waits: it is as long as slots
 	}
 }
 
-// join fills the entry with first and what else waits; left did not fit.
-func (r *Replica) join(builder *command.Builder, first *proposal) (joined []proposal, left *proposal) {
-	for p := first; ; {
-		if !builder.Add(p.command) {
-			if builder.Count() > 0 {
-				return joined, p
-			}
-			p.done <- answer{err: fmt.Errorf("%s command is larger than an entry of %d bytes",
-				p.command.Kind(), command.EntryBytesMax)}
-			return nil, nil
+// join fills the entry with what waits; more tells whether it left something.
+func (r *Replica) join(builder *command.Builder) (joined []proposal, more bool) {
+	for {
+		p, ok, more := r.queue.pop(builder.Room())
+		if !ok {
+			return joined, more
 		}
-		joined = append(joined, *p)
-		select {
-		case next := <-r.queue:
-			p = &next
-		default:
-			return joined, nil
-		}
+		builder.AddEncoded(p.encoded) // fits: it has at most Room bytes
+		p.encoded = nil
+		joined = append(joined, p)
 	}
 }
 

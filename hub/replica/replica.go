@@ -46,7 +46,7 @@ type Replica struct {
 	store     *store.Store
 	transport transport
 
-	queue    chan proposal
+	queue    *queue
 	slots    chan struct{} // one for each entry under way
 	flights  chan flight
 	progress progress
@@ -73,7 +73,7 @@ func Open(cfg Config, advanced func([]crdt.Pact)) (*Replica, error) {
 	cfg = cfg.withDefaults()
 	r := &Replica{
 		cfg: cfg, state: state.New(), latch: newLatch(cfg.Exit),
-		queue: make(chan proposal, cfg.QueueMax), slots: make(chan struct{}, cfg.InFlightMax),
+		queue: newQueue(cfg.QueueBytes, cfg.PactQueueBytes), slots: make(chan struct{}, cfg.InFlightMax),
 		flights: make(chan flight, cfg.InFlightMax),
 		closing: make(chan struct{}), stopped: make(chan struct{}), settled: make(chan struct{}),
 	}

@@ -32,6 +32,9 @@ func (m *Machine) merge(p *pactState, a *author, op *crdt.Op, digest crdt.Digest
 	if verdict == crdt.VerdictMalformed {
 		return 0, ReasonStampBase
 	}
+	if p.crowded(rec, s, life, verdict) {
+		return 0, ReasonRegisters
+	}
 	head := p.head
 	m.resolve(p, rec, cur, s, verdict)
 	switch {

@@ -135,7 +135,7 @@ func (p *pactState) check(c *command.Publish, op *crdt.Op, e *command.Entry) Rea
 	if birth := op.Base.Birth; birth.Epoch == c.Epoch && birth.Offset > p.head {
 		return ReasonStampBase // nobody can have seen that
 	}
-	return ""
+	return p.room(op)
 }
 
 func wellFormed(op *crdt.Op) bool {

@@ -39,7 +39,9 @@ const (
 	ReasonPactVersion Reason = "pact.version" // of a PutPact: not the next version
 	ReasonPactInvalid Reason = "pact.invalid" // of a PutPact: unreadable document
 	ReasonPactNewer   Reason = "version.newer"
-	ReasonPacts       Reason = "quota.pacts"  // of a PutPact: PactsMax reached
+	ReasonPacts       Reason = "quota.pacts" // of a PutPact: PactsMax reached
+	ReasonRecords     Reason = "quota.records"
+	ReasonRegisters   Reason = "quota.registers"
 	ReasonUnfounded   Reason = "hub.readonly" // no Found was applied yet
 	ReasonFounded     Reason = "hub.founded"  // of a Found: the hub has an identity
 

@@ -10,8 +10,10 @@ import (
 	"github.com/entente-sync/entente/crdt"
 )
 
-// Format is the version byte of a pact's canonical bytes.
-const Format = 1
+// Format is the newest version byte of a pact's canonical bytes. Format 2 added
+// the limits on bytes, registers and history; a pact without them is still
+// written in format 1, so that its bytes are the same for ever.
+const Format = 2
 
 // DocumentBytesMax bounds a pact's canonical bytes.
 const DocumentBytesMax = 1 << 20
@@ -22,11 +24,11 @@ var (
 	ErrNewer     = errors.New("pact document is newer than this program")
 )
 
-// Encode returns the canonical bytes of a valid pact: Format, then everything
-// in declaration order, lists of sites sorted, "" policies as newest. Equal
-// agreements have equal bytes.
+// Encode returns the canonical bytes of a valid pact: the lowest format that can
+// say it, then everything in declaration order, lists of sites sorted, ""
+// policies as newest. Equal agreements have equal bytes.
 func (p *Pact) Encode() []byte {
-	b := []byte{Format}
+	b := []byte{1}
 	b = putString(b, string(p.Name))
 	b = binary.AppendUvarint(b, uint64(p.Version))
 	b = putStrings(b, sorted(p.Members))
@@ -38,7 +40,36 @@ func (p *Pact) Encode() []byte {
 	for i := range p.Fields {
 		b = p.Fields[i].append(b)
 	}
+	if !p.Limits.plain() {
+		b[0] = 2
+		b = p.Limits.append(b)
+	}
 	return b
+}
+
+// append appends what format 2 added.
+func (l Limits) append(b []byte) []byte {
+	b = binary.AppendUvarint(b, uint64(l.BytesPerSecond))
+	b = binary.AppendUvarint(b, uint64(l.Registers))
+	days := uint64(l.HistoryDays) + 1 // 0 is the hub's own, 1 none
+	if l.HistoryDays == 0 {
+		days = 0
+	} else if l.HistoryDays == HistoryNone {
+		days = 1
+	}
+	return binary.AppendUvarint(b, days)
+}
+
+func (d *decoder) limits(l *Limits) {
+	l.BytesPerSecond = int(d.uvarint(math.MaxInt32))
+	l.Registers = int(d.uvarint(math.MaxInt32))
+	switch days := int(d.uvarint(HistoryDaysMax + 1)); days {
+	case 0:
+	case 1:
+		l.HistoryDays = HistoryNone
+	default:
+		l.HistoryDays = days - 1
+	}
 }
 
 func (f *Field) append(b []byte) []byte {
@@ -89,6 +120,9 @@ func Decode(b []byte) (*Pact, error) {
 		if d.failed {
 			break
 		}
+	}
+	if b[0] > 1 {
+		d.limits(&p.Limits)
 	}
 	if d.failed || len(d.rest) != 0 {
 		return nil, fmt.Errorf("%w: %d bytes", ErrMalformed, len(b))

@@ -73,6 +73,25 @@ const (
 
 // Limits of one pact; zero fields mean the hub's own.
 type Limits struct {
-	OpsPerSecond int
-	Records      int
+	// OpsPerSecond and BytesPerSecond bound each member.
+	OpsPerSecond   int
+	BytesPerSecond int
+	// Records bounds how many records there are, child records included, and
+	// Registers how many registers, conflict records included.
+	Records   int
+	Registers int
+	// HistoryDays is how long versions are kept that were replaced; HistoryNone
+	// keeps none.
+	HistoryDays int
+}
+
+// HistoryNone as Limits.HistoryDays keeps no version that was replaced.
+const HistoryNone = -1
+
+// HistoryDaysMax bounds Limits.HistoryDays: a hundred years.
+const HistoryDaysMax = 36_525
+
+// plain reports whether l has only what pacts of format 1 could say.
+func (l Limits) plain() bool {
+	return l.BytesPerSecond == 0 && l.Registers == 0 && l.HistoryDays == 0
 }

@@ -1,9 +1,13 @@
 package pact_test
 
 import (
+	"encoding/hex"
 	"errors"
+	"flag"
+	"fmt"
 	"maps"
 	"math"
+	"os"
 	"reflect"
 	"slices"
 	"strings"
@@ -16,6 +20,8 @@ import (
 	"github.com/entente-sync/entente/proto/pact"
 	"github.com/entente-sync/entente/proto/wire"
 )
+
+var update = flag.Bool("update", false, "rewrite the golden files")
 
 var sites = []crdt.Site{"acme", "globex", "initech", "umbrella"}
 
@@ -49,6 +55,13 @@ func drawPact(t *rapid.T) *pact.Pact {
 		Members: sites[:rapid.IntRange(2, 3).Draw(t, "members")], Record: "ticket",
 	}
 	p.Deletes = some("deletes", len(p.Members))
+	if rapid.Bool().Draw(t, "limited") {
+		n := rapid.IntRange(0, math.MaxInt32)
+		p.Limits = pact.Limits{
+			OpsPerSecond: n.Draw(t, "ops"), BytesPerSecond: n.Draw(t, "bytes"), Records: n.Draw(t, "records"),
+			Registers: n.Draw(t, "registers"), HistoryDays: rapid.IntRange(-1, pact.HistoryDaysMax).Draw(t, "history"),
+		}
+	}
 	for _, name := range []crdt.Field{"a", "b", "c", "d"} {
 		f := pact.Field{
 			Name: name, Type: rapid.SampledFrom(pact.Types()).Draw(t, "type"),
@@ -227,7 +240,7 @@ func TestEncodeIsCanonical(t *testing.T) {
 func TestDecodeRefuses(t *testing.T) {
 	b := sample().Encode()
 	newer := slices.Clone(b)
-	newer[0]++
+	newer[0] = pact.Format + 1
 	if _, err := pact.Decode(newer); !errors.Is(err, pact.ErrNewer) {
 		t.Errorf("newer format: %v", err)
 	}
@@ -240,6 +253,43 @@ func TestDecodeRefuses(t *testing.T) {
 	p.Fields[0].Name = "title"
 	if _, err := pact.Decode(p.Encode()); !errors.Is(err, pact.ErrInvalid) {
 		t.Errorf("unsorted fields: %v", err)
+	}
+}
+
+// What was written once is read for ever, and written again as it was.
+func TestFormats(t *testing.T) {
+	limited := sample()
+	limited.Limits = pact.Limits{OpsPerSecond: 500, BytesPerSecond: 1 << 20, Records: 7, Registers: 1 << 20, HistoryDays: 30}
+	for i := range limited.Fields {
+		limited.Fields[i].Conflict = pact.PolicyNewest
+	}
+	plain := *limited
+	plain.Limits = pact.Limits{OpsPerSecond: 500, Records: 7}
+	for file, want := range map[string]*pact.Pact{"testdata/pact-v1.hex": &plain, "testdata/pact-v2.hex": limited} {
+		if *update {
+			text := hex.EncodeToString(want.Encode()) + "\n"
+			if err := os.WriteFile(file, []byte(text), 0o644); err != nil {
+				t.Fatal(err)
+			}
+		}
+		text, err := os.ReadFile(file)
+		if err != nil {
+			t.Fatal(err)
+		}
+		b, err := hex.DecodeString(strings.TrimSpace(string(text)))
+		if err != nil || file != fmt.Sprintf("testdata/pact-v%d.hex", b[0]) {
+			t.Fatalf("%s: %v", file, err)
+		}
+		got, err := pact.Decode(b)
+		if err != nil || !reflect.DeepEqual(got, want) || string(got.Encode()) != string(b) {
+			t.Errorf("%s: %v\n%+v\nwant\n%+v", file, err, got, want)
+		}
+	}
+	// Format 2 with nothing that format 1 could not say is not canonical.
+	b := plain.Encode()
+	b[0] = 2
+	if _, err := pact.Decode(append(b, 0, 0, 0)); !errors.Is(err, pact.ErrMalformed) {
+		t.Errorf("a pact in a higher format than it needs: %v", err)
 	}
 }
 
@@ -265,6 +315,10 @@ func TestProblems(t *testing.T) {
 		{"/members", func(p *pact.Pact) { p.Members = []crdt.Site{"acme", "acme", "globex"} }},
 		{"/members", func(p *pact.Pact) { p.Members = make([]crdt.Site, pact.MembersMax+1) }},
 		{"/record", func(p *pact.Pact) { p.Record = "a.b" }},
+		{"/limits", func(p *pact.Pact) { p.Limits.Registers = -1 }},
+		{"/limits", func(p *pact.Pact) { p.Limits.BytesPerSecond = -1 }},
+		{"/limits/history_days", func(p *pact.Pact) { p.Limits.HistoryDays = pact.HistoryNone - 1 }},
+		{"/limits/history_days", func(p *pact.Pact) { p.Limits.HistoryDays = pact.HistoryDaysMax + 1 }},
 		{"/delete/grant", func(p *pact.Pact) { p.Deletes = []crdt.Site{"umbrella"} }},
 		{"/fields", func(p *pact.Pact) { p.Fields = nil }},
 		{"/fields", func(p *pact.Pact) { p.Fields = make([]pact.Field, pact.FieldsMax+1) }},

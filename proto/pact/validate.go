@@ -3,6 +3,7 @@ package pact
 import (
 	"errors"
 	"fmt"
+	"math"
 	"regexp"
 	"slices"
 	"strings"
@@ -68,9 +69,7 @@ func (p *Pact) Problems() []Problem {
 		c.add("/record", "%q is no record type: lower-case letters, digits, '_' and '-'", clip(string(p.Record)))
 	}
 	c.sites(p, "/delete/grant", p.Deletes)
-	if p.Limits.OpsPerSecond < 0 || p.Limits.Records < 0 {
-		c.add("/limits", "limits are positive")
-	}
+	c.limits(p.Limits)
 	if len(p.Fields) == 0 || len(p.Fields) > FieldsMax {
 		c.add("/fields", "%d fields; a pact has 1 to %d", len(p.Fields), FieldsMax)
 	}
@@ -87,6 +86,17 @@ type collector struct{ problems []Problem }
 
 func (c *collector) add(path, format string, args ...any) {
 	c.problems = append(c.problems, Problem{path, fmt.Sprintf(format, args...)})
+}
+
+func (c *collector) limits(l Limits) {
+	for _, n := range []int{l.OpsPerSecond, l.BytesPerSecond, l.Records, l.Registers} {
+		if n < 0 || n > math.MaxInt32 {
+			c.add("/limits", "%d is no limit: 0 to %d, where 0 is the hub's own", n, math.MaxInt32)
+		}
+	}
+	if l.HistoryDays < HistoryNone || l.HistoryDays > HistoryDaysMax {
+		c.add("/limits/history_days", "%d days; history is kept for 0 to %d days", l.HistoryDays, HistoryDaysMax)
+	}
 }
 
 // sites checks a list of members.

@@ -37,9 +37,11 @@ const (
 	ReasonSeqGap      Reason = "seq.gap"
 	ReasonSeqReused   Reason = "seq.reused"
 
-	ReasonQuotaOps     Reason = "quota.ops"
-	ReasonQuotaRecords Reason = "quota.records"
-	ReasonQuotaPacts   Reason = "quota.pacts"
+	ReasonQuotaOps       Reason = "quota.ops"
+	ReasonQuotaBytes     Reason = "quota.bytes"
+	ReasonQuotaRecords   Reason = "quota.records"
+	ReasonQuotaRegisters Reason = "quota.registers"
+	ReasonQuotaPacts     Reason = "quota.pacts"
 
 	ReasonLeaderNone  Reason = "leader.none"
 	ReasonLeaderMoved Reason = "leader.moved"
@@ -86,6 +88,21 @@ func (f Fate) String() string {
 		return names[f]
 	}
 	return "unknown"
+}
+
+// Sentence says for people what happens to an op with that fate; "" for FateNone.
+func (f Fate) Sentence() string {
+	sentences := [...]string{
+		FateNone:    "",
+		FateResend:  "The op stays in the outbox and is sent again as it is; nothing is lost.",
+		FateRewind:  "The op stays in the outbox and is sent again behind its predecessors; nothing is lost.",
+		FateRestamp: "The op is spent; its change goes out again as a new op; nothing is lost.",
+		FateHold:    "The op is spent; its change is held, with this reason, until a person or a new version of the pact settles it.",
+	}
+	if int(f) < len(sentences) {
+		return sentences[f]
+	}
+	return ""
 }
 
 // Description is one row of the table of reasons.
@@ -143,8 +160,10 @@ var reasons = []Description{
 	{ReasonSeqGap, "The op's predecessor has not been answered.", true, FateRewind, codes.FailedPrecondition},
 	{ReasonSeqReused, "The author used this seq for another op.", false, FateRestamp, codes.FailedPrecondition},
 
-	{ReasonQuotaOps, "The pact's ops per second are used up.", true, FateResend, codes.ResourceExhausted},
+	{ReasonQuotaOps, "The ops per second of the site, or of its pact, are used up.", true, FateResend, codes.ResourceExhausted},
+	{ReasonQuotaBytes, "The bytes per second of the site, or of its pact, are used up.", true, FateResend, codes.ResourceExhausted},
 	{ReasonQuotaRecords, "The pact holds as many records as it may.", false, FateHold, codes.ResourceExhausted},
+	{ReasonQuotaRegisters, "The pact holds as many registers as it may.", false, FateHold, codes.ResourceExhausted},
 	{ReasonQuotaPacts, "The hub holds as many pacts as it may.", false, FateNone, codes.ResourceExhausted},
 
 	{ReasonLeaderNone, "The hub has no leader at the moment.", true, FateResend, codes.Unavailable},

@@ -439,6 +439,12 @@ func TestReasonTable(t *testing.T) {
 			t.Errorf("bad row %+v", d)
 		}
 		seen[d.Reason] = true
+		if fate := d.Fate.Sentence(); (fate == "") != (d.Fate == wire.FateNone) || d.Fate.String() == "unknown" {
+			t.Errorf("%s does not say what happens to an op", d.Reason)
+		}
+		if d.Fate == wire.FateRewind && !d.Retryable || (d.Fate == wire.FateHold || d.Fate == wire.FateRestamp) && d.Retryable {
+			t.Errorf("%s: %s, and retryable is %v", d.Reason, d.Fate, d.Retryable)
+		}
 	}
 	for _, r := range []string{
 		pact.ReasonUnknown, pact.ReasonNotMember, pact.ReasonVersion, pact.ReasonType, pact.ReasonField,

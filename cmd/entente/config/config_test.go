@@ -17,6 +17,7 @@ import (
 	"github.com/entente-sync/entente/cmd/entente/config"
 	"github.com/entente-sync/entente/connectors"
 	"github.com/entente-sync/entente/connectors/memory"
+	"github.com/entente-sync/entente/hub"
 	"github.com/entente-sync/entente/proto/identity"
 	"github.com/entente-sync/entente/proto/identity/authority"
 )
@@ -185,13 +186,18 @@ func TestLoadHub(t *testing.T) {
 		t.Fatal(err)
 	}
 	c := h.Config
-	if c.Dir != "store" || len(c.Peers) != 2 || c.Peers[1].Node != "n2" || c.Peers[1].Nodes != "b:2" || c.OpsPerSecond != 100 || c.TLS == nil {
+	if c.Dir != "store" || len(c.Peers) != 2 || c.Peers[1].Node != "n2" || c.Peers[1].Nodes != "b:2" || c.Limits.OpsPerSecond != 100 || c.TLS == nil {
 		t.Errorf("loaded %+v", c)
 	}
 	if c.Timing.Heartbeat != time.Second || c.Timing.Message != 5*time.Second || c.Timing.Audit != 30*time.Second ||
 		c.Timing.Checkpoint != 10*time.Second || c.Timing.FeedBeat != 5*time.Second || c.Timing.Drain != 2*time.Second ||
 		c.Sizes.Checkpoint != 1<<20 || c.Sizes.Trailing != 2<<20 || c.Sizes.Segment != 4<<20 || c.Sizes.MemTable != 8<<20 {
 		t.Errorf("loaded %+v, %+v", c.Timing, c.Sizes)
+	}
+	if want := (hub.Limits{
+		OpsPerSecond: 100, BytesPerSecond: 1 << 20, PactOpsPerSecond: 300, PactBytesPerSecond: 2 << 20, QueueBytes: 4 << 20, PactQueueBytes: 3 << 20,
+	}); c.Limits != want {
+		t.Errorf("loaded %+v", c.Limits)
 	}
 	if err := h.Listen(); err != nil {
 		t.Fatal(err)

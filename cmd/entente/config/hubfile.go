@@ -27,11 +27,9 @@ type hubFile struct {
 	Admin   string              `yaml:"admin"`
 	Metrics string              `yaml:"metrics"`
 	Pacts   []string            `yaml:"pacts,required"`
-	Limits  struct {
-		OpsPerSecond int `yaml:"ops_per_second"`
-	} `yaml:"limits"`
-	Timing  timingFile  `yaml:"timing"`
-	Storage storageFile `yaml:"storage"`
+	Limits  limitsFile          `yaml:"limits"`
+	Timing  timingFile          `yaml:"timing"`
+	Storage storageFile         `yaml:"storage"`
 }
 
 type peerFile struct {
@@ -62,8 +60,8 @@ func LoadHub(path string, log *slog.Logger, metrics *prometheus.Registry) (*Hub,
 	pair, ca := in.TLS.load(r, "/tls")
 	out := &Hub{Metrics: in.Metrics, Agents: in.Listen.Agents, Nodes: in.Listen.Nodes, Config: hub.Config{
 		Dir: r.path(in.Dir), Admin: in.socket(r), Pacts: r.pacts("/pacts", in.Pacts),
-		OpsPerSecond: in.Limits.OpsPerSecond, Log: log, Metrics: metrics,
-		Timing: in.Timing.load(r), Sizes: in.Storage.load(r),
+		Log: log, Metrics: metrics,
+		Limits: in.Limits.load(r), Timing: in.Timing.load(r), Sizes: in.Storage.load(r),
 	}}
 	for _, name := range sortedKeys(in.Peers) {
 		p := in.Peers[name]

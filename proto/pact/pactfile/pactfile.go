@@ -23,11 +23,16 @@ type file struct {
 	Delete  struct {
 		Grant []crdt.Site `yaml:"grant,required"`
 	} `yaml:"delete"`
-	Limits struct {
-		OpsPerSecond int `yaml:"ops_per_second"`
-		Records      int `yaml:"records"`
-	} `yaml:"limits"`
+	Limits limits           `yaml:"limits"`
 	Fields map[string]field `yaml:"fields,required"`
+}
+
+type limits struct {
+	OpsPerSecond   int `yaml:"ops_per_second"`
+	BytesPerSecond int `yaml:"bytes_per_second"`
+	Records        int `yaml:"records"`
+	Registers      int `yaml:"registers"`
+	HistoryDays    int `yaml:"history_days"`
 }
 
 type field struct {
@@ -59,7 +64,7 @@ func Load(name string, src []byte) (*pact.Pact, []yamlfile.Finding) {
 		Members: in.Members,
 		Record:  in.Record,
 		Deletes: in.Delete.Grant,
-		Limits:  pact.Limits{OpsPerSecond: in.Limits.OpsPerSecond, Records: in.Limits.Records},
+		Limits:  in.Limits.limits(doc),
 	}
 	for name, f := range in.Fields {
 		p.Fields = append(p.Fields, f.field(doc, name))
@@ -72,6 +77,20 @@ func Load(name string, src []byte) (*pact.Pact, []yamlfile.Finding) {
 		return nil, findings
 	}
 	return p, nil
+}
+
+// limits tells "history_days: 0", which keeps none, from no such key, which
+// leaves it to the hub.
+func (l limits) limits(doc *yamlfile.Document) pact.Limits {
+	out := pact.Limits(l)
+	switch _, stated := doc.Get("/limits/history_days"); {
+	case l.HistoryDays < 0:
+		out.HistoryDays = 0
+		doc.Fail("pact.invalid", "/limits/history_days", "0 keeps no history", "%d days", l.HistoryDays)
+	case stated && l.HistoryDays == 0:
+		out.HistoryDays = pact.HistoryNone
+	}
+	return out
 }
 
 func (f field) field(doc *yamlfile.Document, name string) pact.Field {

@@ -35,6 +35,21 @@ func TestLoad(t *testing.T) {
 	}
 }
 
+// No history and no word on history are two things.
+func TestHistoryDays(t *testing.T) {
+	src, err := os.ReadFile("testdata/ops-incidents.yaml")
+	if err != nil {
+		t.Fatal(err)
+	}
+	for text, want := range map[string]int{"": 0, ", history_days: 0": pact.HistoryNone, ", history_days: 30": 30} {
+		changed := strings.Replace(string(src), "records: 100000", "records: 100000"+text, 1)
+		p, findings := pactfile.Load("ops.yaml", []byte(changed))
+		if len(findings) > 0 || p.Limits.HistoryDays != want {
+			t.Errorf("%q: %v, %v", text, findings, p)
+		}
+	}
+}
+
 // TestBroken compares the findings of every broken file with its golden ones.
 func TestBroken(t *testing.T) {
 	files, err := filepath.Glob("testdata/broken/*.yaml")
