@@ -6,11 +6,12 @@ import (
 
 	"github.com/prometheus/client_golang/prometheus/promhttp"
 
+	"github.com/entente-sync/entente/hub/replica"
 	"github.com/entente-sync/entente/proto/wire"
 )
 
 // Healthz says why this process should be restarted, or nil: it stopped itself,
-// or it leads and commits nothing though work waits. A node without a leader is
+// it leads and commits nothing though work waits, or audits pass it by. A node without a leader is
 // healthy: restarting it would not help.
 func (h *Hub) Healthz() error {
 	s := h.replica.Status()
@@ -19,6 +20,9 @@ func (h *Hub) Healthz() error {
 	}
 	if s.Leading && s.Stalled > h.cfg.Timing.StallMax {
 		return fmt.Errorf("this node leads, and has committed nothing for %s though entries wait", s.Stalled)
+	}
+	if s.Unaudited >= replica.AuditMissesMax {
+		return fmt.Errorf("the last %d audits did not compare this node's state with a majority's: a check that cannot run counts as failed", s.Unaudited)
 	}
 	return nil
 }

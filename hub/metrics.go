@@ -25,6 +25,7 @@ type metrics struct {
 	applied, committedIndex, checkpoint, term            *prometheus.Desc
 	leader, ready, subscribers, pacts, registers         *prometheus.Desc
 	logBytes, storeBytes, lastProgress, stalled, stopped *prometheus.Desc
+	queueBytes, disputed, unaudited, mismatches          *prometheus.Desc
 }
 
 func newMetrics(h *Hub) *metrics {
@@ -60,7 +61,12 @@ func newMetrics(h *Hub) *metrics {
 		storeBytes:     desc("store_bytes", "Size of the files in the node's directory."),
 		lastProgress:   desc("last_progress_timestamp_seconds", "When this node last committed an entry as leader; 0 for never."),
 		stalled:        desc("stalled_seconds", "For how long entries of this leader have waited without one being committed."),
-		stopped:        desc("stopped", "1 after this node has stopped itself."),
+		queueBytes:     desc("queue_bytes", "Size of the commands that wait for the log."),
+		disputed:       desc("disputed", "1 while the nodes hold different states and no majority agrees, so that nothing is acked."),
+		unaudited:      desc("unaudited", "Audits in a row that did not compare this node's state with a majority's."),
+		mismatches: prometheus.NewDesc("entente_digest_mismatch_total",
+			"Audits since the start of this node in which two nodes had different states.", nil, nil),
+		stopped: desc("stopped", "1 after this node has stopped itself."),
 	}
 }
 
@@ -112,12 +118,13 @@ func (m *metrics) answered(b wire.BatchResult) {
 func (m *metrics) descs() []*prometheus.Desc {
 	return []*prometheus.Desc{
 		m.applied, m.committedIndex, m.checkpoint, m.term, m.leader, m.ready, m.subscribers, m.pacts,
-		m.registers, m.logBytes, m.storeBytes, m.lastProgress, m.stalled, m.stopped,
+		m.registers, m.logBytes, m.storeBytes, m.lastProgress, m.stalled, m.stopped, m.queueBytes, m.disputed, m.unaudited,
 	}
 }
 
 // Describe implements prometheus.Collector.
 func (m *metrics) Describe(out chan<- *prometheus.Desc) {
+	out <- m.mismatches
 	for _, d := range m.descs() {
 		out <- d
 	}
@@ -139,8 +146,9 @@ func (m *metrics) Collect(out chan<- prometheus.Metric) {
 		float64(s.AppliedIndex), float64(s.CommitIndex), float64(s.Checkpoint), float64(s.Term),
 		flag(s.Leading), flag(m.hub.ready() == nil), float64(m.hub.fanout.Subscribers()), float64(len(digests)),
 		float64(registers), float64(s.LogBytes), float64(sizeOf(m.hub.cfg.Dir)), last, s.Stalled.Seconds(),
-		flag(s.Stopped != nil),
+		flag(s.Stopped != nil), float64(s.QueueBytes), flag(s.Disputed), float64(s.Unaudited),
 	}
+	out <- prometheus.MustNewConstMetric(m.mismatches, prometheus.CounterValue, float64(s.Mismatches))
 	for i, d := range m.descs() {
 		out <- prometheus.MustNewConstMetric(d, prometheus.GaugeValue, values[i])
 	}

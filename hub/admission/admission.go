@@ -164,6 +164,8 @@ func (p *Pending) turnAway(from int, reason wire.Reason, retry time.Duration) {
 func (p *Pending) failed(from int, err error) {
 	cfg := &p.admission.cfg
 	switch {
+	case errors.Is(err, replica.ErrDisputed):
+		p.turnAway(from, wire.ReasonHubReadonly, retryEpoch)
 	case errors.Is(err, replica.ErrBusy):
 		p.turnAway(from, wire.ReasonHubBusy, retryBusy)
 	case errors.Is(err, replica.ErrNotLeader):

@@ -47,6 +47,8 @@ func (d *Decoder) readCommand(r *codec.Reader) (Command, error) {
 		c, err = readNode(body)
 	case KindToken:
 		c, err = readToken(body)
+	case KindTally:
+		c, err = readTally(body)
 	default:
 		return nil, fmt.Errorf("%w: %s", ErrKind, kind)
 	}

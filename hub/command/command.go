@@ -21,24 +21,25 @@ const (
 	KindAudit   Kind = 5
 	KindNode    Kind = 8
 	KindToken   Kind = 9
+	KindTally   Kind = 10
 
 	// KindNewest is the newest kind that this program knows. A kind is proposed
 	// only once every member of the hub knows it: see Node.Speaks.
-	KindNewest = KindToken
+	KindNewest = KindTally
 	// KindFirst is what every program knows that ever was a hub's.
 	KindFirst = KindAudit
 )
 
 func (k Kind) String() string {
-	names := [...]string{"none", "found", "fork", "put-pact", "publish", "audit", "", "", "node", "token"}
+	names := [...]string{"none", "found", "fork", "put-pact", "publish", "audit", "", "", "node", "token", "tally"}
 	if int(k) < len(names) && names[k] != "" {
 		return names[k]
 	}
 	return fmt.Sprintf("kind(%d)", uint8(k))
 }
 
-// Command is one of *Found, *Fork, *PutPact, *Publish, *Audit, *Node, *Token.
-// Commands are immutable once built.
+// Command is one of *Found, *Fork, *PutPact, *Publish, *Audit, *Node, *Token,
+// *Tally. Commands are immutable once built.
 type Command interface {
 	Kind() Kind
 	appendBody(b []byte) []byte

@@ -15,9 +15,9 @@ import (
 	"github.com/entente-sync/entente/hub/store"
 )
 
-// ErrDiverged reports that this replica's digest differs from the leader's at
-// the same applied index.
-var ErrDiverged = errors.New("state differs from the leader's")
+// ErrDiverged reports that this replica's digest differs from the majority's (in
+// a hub that still has older nodes: the leader's) at the same applied index.
+var ErrDiverged = errors.New("this node's state is not that of the hub's other nodes")
 
 // machine is the thin adapter between raft and the pure state. Raft's contract,
 // and how it is met:
@@ -37,6 +37,7 @@ type machine struct {
 	snapshots *snapshots
 	latch     *latch
 	advanced  func([]crdt.Pact)
+	counted   func(index uint64, c *command.Tally, result state.CommandResult)
 	decoder   command.Decoder // Apply's alone
 
 	index   atomic.Uint64 // newest raft index seen
@@ -80,7 +81,10 @@ func (m *machine) apply(entry *raft.Log) state.Result {
 	}
 	result := m.state.Apply(entry.Index, decoded)
 	m.applied.Add(int64(len(entry.Data)))
-	for _, c := range result.Commands {
+	for i, c := range result.Commands {
+		if tally, ok := decoded.Commands[i].(*command.Tally); ok {
+			m.counted(entry.Index, tally, c)
+		}
 		if len(c.Diverged) > 0 {
 			m.latch.trip(fmt.Errorf("%w: entry %d, pacts %s", ErrDiverged, entry.Index, c.Diverged))
 		}

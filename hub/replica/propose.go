@@ -59,6 +59,14 @@ func (r *Replica) Start(c command.Command) (wait func(context.Context) (state.Co
 	if err := r.latch.err(); err != nil {
 		return nil, err
 	}
+	if err := r.auditor.err(); err != nil {
+		return nil, err
+	}
+	return r.enqueue(c)
+}
+
+// enqueue is Start, also during a dispute.
+func (r *Replica) enqueue(c command.Command) (wait func(context.Context) (state.CommandResult, error), err error) {
 	if !r.leading.Load() {
 		return nil, ErrNotLeader
 	}
@@ -144,6 +152,9 @@ func (r *Replica) settle() {
 			r.cfg.Committed(took, len(f.proposals))
 		}
 		for i, p := range f.proposals {
+			if err == nil && r.auditor.err() != nil {
+				err = errWithheld
+			}
 			p.done <- answerOf(i, result, err)
 		}
 	}
@@ -161,6 +172,9 @@ func (r *Replica) await(f raft.Future) error {
 		return raft.ErrRaftShutdown
 	}
 }
+
+// errWithheld keeps an answer that a state in doubt gave.
+var errWithheld = errors.New("this node's state is in doubt")
 
 func answerOf(i int, result state.Result, err error) answer {
 	switch {

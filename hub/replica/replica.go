@@ -14,7 +14,6 @@ import (
 	"github.com/hashicorp/raft-wal/metadb"
 
 	"github.com/entente-sync/entente/crdt"
-	"github.com/entente-sync/entente/hub/command"
 	"github.com/entente-sync/entente/hub/state"
 	"github.com/entente-sync/entente/hub/store"
 )
@@ -45,6 +44,8 @@ type Replica struct {
 	snapshots *snapshots
 	store     *store.Store
 	transport transport
+	stream    *streamLayer
+	auditor   auditor
 
 	queue    *queue
 	slots    chan struct{} // one for each entry under way
@@ -83,6 +84,7 @@ func Open(cfg Config, advanced func([]crdt.Pact)) (*Replica, error) {
 	r.loops.Go(r.propose)
 	go func() { defer close(r.settled); r.settle() }()
 	r.loops.Go(r.lead)
+	r.loops.Go(r.audits)
 	r.loops.Go(r.checkpoint)
 	return r, nil
 }
@@ -102,7 +104,9 @@ func (r *Replica) open(advanced func([]crdt.Pact)) error {
 
 // openRaft starts raft on the open log.
 func (r *Replica) openRaft(machine raft.FSM, snapshots raft.SnapshotStore) error {
-	r.transport = newTransport(newStreamLayer(&r.cfg), r.cfg.RPCTimeout, r.cfg.Log)
+	r.stream = newStreamLayer(&r.cfg)
+	r.stream.state.Store(r.state)
+	r.transport = newTransport(r.stream, r.cfg.RPCTimeout, r.cfg.Log)
 	// Recent entries are read back once by each follower's replicator and once
 	// by the state machine; 64 of them are at most 16 MiB.
 	cache, err := raft.NewLogCache(64, r.log)
@@ -154,7 +158,14 @@ func (r *Replica) openState(advanced func([]crdt.Pact)) error {
 	if r.snapshots, err = openSnapshots(filepath.Join(r.cfg.Dir, dirSnapshots), r.store); err != nil {
 		return err
 	}
-	r.machine = &machine{state: r.state, store: r.store, snapshots: r.snapshots, latch: r.latch, advanced: advanced}
+	disputed, err := r.log.hints.GetUint64(keyDisputed)
+	if err != nil {
+		return err
+	}
+	r.auditor.disputed = disputed != 0
+	r.machine = &machine{
+		state: r.state, store: r.store, snapshots: r.snapshots, latch: r.latch, advanced: advanced, counted: r.counted,
+	}
 	if err := r.snapshots.finish(); err != nil {
 		return err
 	}
@@ -196,6 +207,10 @@ type Status struct {
 	LogBytes     int64         // of commands in the log
 	Checkpoint   uint64        // entry up to which the state is in the store
 	Stopped      error         // why the replica stopped itself, if it did
+	Disputed     bool          // no majority agrees on the state: see ErrDisputed
+	Unaudited    int           // audits in a row that did not compare this replica
+	Mismatches   uint64        // audits that found two states
+	QueueBytes   int           // of commands that wait for an entry
 }
 
 // Status takes a consistent enough look for health checks and metrics.
@@ -206,6 +221,10 @@ func (r *Replica) Status() Status {
 		Stalled: r.progress.stalled(r.cfg.Now()), LogBytes: r.log.bytes(),
 		Checkpoint: r.store.Index(), Stopped: r.latch.err(),
 	}
+	r.auditor.mu.Lock()
+	s.Disputed, s.Unaudited, s.Mismatches = r.auditor.disputed, r.auditor.misses, r.auditor.mismatches
+	r.auditor.mu.Unlock()
+	s.QueueBytes = r.queue.waiting()
 	s.CaughtUp = s.Leader != "" && s.CommitIndex > 0 && s.Stopped == nil &&
 		r.machine.index.Load()+lagEntriesMax >= s.CommitIndex
 	return s
@@ -221,10 +240,8 @@ func (r *Replica) TransferLeadership() error {
 }
 
 // lead follows elections: as leader it applies what is committed before it
-// admits anything, and proposes audits. It ends a replica that stopped itself.
+// admits anything. It ends a replica that stopped itself.
 func (r *Replica) lead() {
-	audit := time.NewTicker(r.cfg.AuditInterval)
-	defer audit.Stop()
 	look := time.NewTicker(r.cfg.HeartbeatTimeout) // a barrier may fail though the node goes on leading
 	defer look.Stop()
 	for {
@@ -235,8 +252,6 @@ func (r *Replica) lead() {
 			if r.leading.Load() != (r.raft.State() == raft.Leader) {
 				r.takeOffice()
 			}
-		case <-audit.C:
-			r.audit()
 		case <-r.latch.tripped: // Exit ends the process; until then, peers must not wait for this node
 			r.leading.Store(false)
 			if err := r.halt(); err != nil {
@@ -254,18 +269,6 @@ func (r *Replica) lead() {
 func (r *Replica) takeOffice() {
 	r.leading.Store(false)
 	r.leading.Store(r.raft.State() == raft.Leader && r.await(r.raft.Barrier(0)) == nil)
-}
-
-// audit lets every replica compare its digests with what this leader held at the
-// audit before. Nobody waits for the outcome: a replica that differs stops.
-func (r *Replica) audit() {
-	if !r.leading.Load() {
-		return
-	}
-	index, pacts := r.state.LastAudit()
-	if _, err := r.Start(&command.Audit{Index: index, Pacts: pacts}); err != nil {
-		r.cfg.Log.Debug("audit not proposed", "error", err)
-	}
 }
 
 // halt ends raft, and every wait for it.

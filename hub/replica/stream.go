@@ -6,12 +6,15 @@ import (
 	"crypto/x509"
 	"errors"
 	"fmt"
+	"io"
 	"net"
 	"sync"
+	"sync/atomic"
 	"time"
 
 	"github.com/hashicorp/raft"
 
+	"github.com/entente-sync/entente/hub/state"
 	"github.com/entente-sync/entente/proto/identity"
 )
 
@@ -38,6 +41,8 @@ type streamLayer struct {
 	security  *Security // nil: plain TCP
 	addressOf func(node string) (string, error)
 	timeout   time.Duration
+
+	state atomic.Pointer[state.Machine] // what questions are answered from
 
 	accepted chan net.Conn
 	done     chan struct{}
@@ -138,11 +143,55 @@ func (s *streamLayer) admit(conn net.Conn) {
 		}
 		conn = secure
 	}
+	conn, ok := s.raft(conn)
+	if !ok {
+		return
+	}
 	select {
 	case s.accepted <- conn:
 	case <-s.done:
 		conn.Close()
 	}
+}
+
+// raft reads the first byte, which a caller sends at once, and answers a question
+// of an audit itself; every other connection is raft's.
+func (s *streamLayer) raft(conn net.Conn) (net.Conn, bool) {
+	ctx, cancel := context.WithTimeout(context.Background(), s.timeout)
+	defer cancel()
+	deadline, _ := ctx.Deadline()
+	var first [1]byte
+	err := conn.SetReadDeadline(deadline)
+	if err == nil {
+		_, err = io.ReadFull(conn, first[:])
+	}
+	if err == nil {
+		err = conn.SetReadDeadline(time.Time{})
+	}
+	if err != nil {
+		conn.Close()
+		return nil, false
+	}
+	if m := s.state.Load(); first[0] == questionByte && m != nil {
+		answerQuestion(ctx, conn, m)
+		return nil, false
+	}
+	return &begunConn{Conn: conn, begun: first[:]}, true
+}
+
+// begunConn is a connection of which something was read already.
+type begunConn struct {
+	net.Conn
+	begun []byte
+}
+
+func (c *begunConn) Read(b []byte) (int, error) {
+	if len(c.begun) == 0 || len(b) == 0 {
+		return c.Conn.Read(b)
+	}
+	n := copy(b, c.begun)
+	c.begun = c.begun[n:]
+	return n, nil
 }
 
 // config returns TLS settings that accept exactly the certificates of nodes of

@@ -100,6 +100,9 @@ func talk(from *streamLayer) error {
 	if err := conn.SetDeadline(time.Now().Add(2 * time.Second)); err != nil {
 		return err
 	}
+	if _, err := conn.Write([]byte{0}); err != nil { // as raft does: the port waits for the first byte
+		return err
+	}
 	if n, err := conn.Read(make([]byte, 1)); n != 1 {
 		return fmt.Errorf("refused: %w", err)
 	}

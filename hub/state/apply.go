@@ -41,6 +41,8 @@ func (m *Machine) command(c command.Command, e *command.Entry, res *Result) Comm
 		return m.putPact(c, res)
 	case *command.Publish:
 		return m.publish(c, e, res)
+	case *command.Tally:
+		return m.tally(c)
 	case *command.Audit:
 		return m.audit(c)
 	case *command.Node:

@@ -1,6 +1,9 @@
 package state
 
-import "github.com/entente-sync/entente/crdt"
+import (
+	"github.com/entente-sync/entente/crdt"
+	"github.com/entente-sync/entente/hub/command"
+)
 
 // Outcome of one op. The numbers equal those of package wire.
 type Outcome uint8
@@ -74,7 +77,13 @@ type CommandResult struct {
 	Ops []OpResult
 	// Version is the pact's version in force after a PutPact that was not refused.
 	Version uint32
-	// Compared reports whether an Audit was about what this replica remembers.
+	// Verdict is that of a Tally, 0 of every other command.
+	Verdict command.Verdict
+	// Minority: what this replica remembers is not what the majority of a Tally
+	// does; it must stop.
+	Minority bool
+	// Compared reports whether an Audit or Tally was about what this replica
+	// remembers.
 	Compared bool
 	// Diverged names the pacts whose digests differ from those of an Audit,
 	// sorted; a pact that only one side has is among them. Not empty: this
