@@ -45,7 +45,7 @@ func newBed(ctx context.Context, s *settings, dir string) (b *bed, err error) {
 	if err := b.shape.Validate(); err != nil {
 		return nil, err
 	}
-	if b.cluster, err = nodes.New(dir, s.Nodes); err != nil {
+	if b.cluster, err = nodes.New(dir, s.Nodes, s.checkpoint); err != nil {
 		return nil, err
 	}
 	b.live, b.end = context.WithCancel(ctx)

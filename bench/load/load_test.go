@@ -35,8 +35,8 @@ func TestSmall(t *testing.T) {
 	ctx, cancel := context.WithTimeout(t.Context(), 2*time.Minute)
 	defer cancel()
 	err = run(ctx, []string{
-		"-dir", dir, "-rounds", "1", "-registers", "2000", "-window", "500ms",
-		"-json", figures, "-markdown", doc,
+		"-dir", dir, "-rounds", "1", "-registers", "2000", "-window", "300ms", "-checkpoint", "200ms",
+		"-scale", "3000", "-json", figures, "-markdown", doc,
 	}, out)
 	if err != nil {
 		t.Fatal(err)
@@ -49,7 +49,8 @@ func TestSmall(t *testing.T) {
 	if err := json.Unmarshal(text, &r); err != nil {
 		t.Fatal(err)
 	}
-	for _, name := range []string{"ceiling", "fill", "merged", "p99 at 1 k ops/s, follower", "catch-up"} {
+	for _, name := range []string{"ceiling", "fill", "merged", "p99 at 1 k ops/s, follower", "catch-up of a newcomer", "burst to 100 subscribers",
+		"restart after kill -9 until ready", "restore, from the file to disk and memory", "merged, 3000 registers"} {
 		if f := r.Figure(name); f == nil || f.Median <= 0 {
 			t.Errorf("%s: %+v", name, f)
 		}

@@ -41,11 +41,12 @@ type settings struct {
 	Seed      uint64        `json:"seed"`
 	Parts     string        `json:"parts"`
 
-	dir, json, markdown, profile string
+	dir, json, markdown, profile, scale string
+	checkpoint                          time.Duration
 }
 
 // allParts in the order of a round.
-const allParts = "ceiling,throughput,latency,catchup"
+const allParts = "ceiling,throughput,latency,fanout,contested,catchup,restart,snapshot,scale"
 
 func (s *settings) has(part string) bool {
 	return strings.Contains(","+s.Parts+",", ","+part+",")
@@ -57,7 +58,9 @@ func parse(args []string) (*settings, error) {
 	f.IntVar(&s.Rounds, "rounds", 3, "rounds; figures are medians")
 	f.IntVar(&s.Registers, "registers", 1_000_000, "distinct registers")
 	f.DurationVar(&s.Window, "window", 5*time.Second, "of each measurement")
+	f.StringVar(&s.scale, "scale", "10000,100000,10000000", "in the scale part, other numbers of registers")
 	f.IntVar(&s.Contested, "contested", 100, "in the contested part, one op in so many is concurrent with another")
+	f.DurationVar(&s.checkpoint, "checkpoint", 0, "longest time between checkpoints; default the product's")
 	f.Uint64Var(&s.Seed, "seed", 1, "of the workload")
 	f.StringVar(&s.Parts, "parts", allParts, "what to measure")
 	f.StringVar(&s.dir, "dir", "", "where the nodes' directories go, for as long as it takes; default a temporary one")
@@ -103,7 +106,7 @@ func run(ctx context.Context, args []string, out *os.File) error {
 	}
 	for i := range s.Rounds {
 		fmt.Fprintf(os.Stderr, "round %d of %d\n", i+1, s.Rounds)
-		if err := round(ctx, s, r, filepath.Join(dir, fmt.Sprintf("round%d", i+1))); err != nil {
+		if err := undisturbed(ctx, s, r, filepath.Join(dir, "now")); err != nil {
 			return fmt.Errorf("round %d: %w", i+1, err)
 		}
 	}

@@ -8,12 +8,34 @@ import (
 	"path/filepath"
 	"time"
 
+	"github.com/entente-sync/entente/bench/load/client"
 	"github.com/entente-sync/entente/bench/load/nodes"
 	"github.com/entente-sync/entente/bench/report"
 )
 
 // setupMax bounds everything beside the measurements themselves.
 const setupMax = 5 * time.Minute
+
+// triesMax bounds how often a disturbed round is begun again.
+const triesMax = 4
+
+// undisturbed measures one round, and begins again if it was disturbed. Nothing of
+// a disturbed round is kept, and the report tells that it happened.
+func undisturbed(ctx context.Context, s *settings, r *report.Run, dir string) error {
+	for try := 1; ; try++ {
+		scratch := &report.Run{}
+		err := errors.Join(round(ctx, s, scratch, dir), os.RemoveAll(dir))
+		if err == nil {
+			r.Merge(scratch)
+			return nil
+		}
+		if !errors.Is(err, client.ErrDisturbed) || try == triesMax || ctx.Err() != nil {
+			return err
+		}
+		fmt.Fprintf(os.Stderr, "again: %v\n", err)
+		r.Note("A round was thrown away and measured again: %v", err)
+	}
+}
 
 // round measures every part once, each hub from an empty directory.
 func round(ctx context.Context, s *settings, r *report.Run, dir string) error {
@@ -22,7 +44,13 @@ func round(ctx context.Context, s *settings, r *report.Run, dir string) error {
 			return err
 		}
 	}
-	return ours(ctx, s, r, filepath.Join(dir, "hub"))
+	if err := ours(ctx, s, r, filepath.Join(dir, "hub")); err != nil {
+		return err
+	}
+	if s.has("scale") {
+		return scale(ctx, s, r, dir)
+	}
+	return nil
 }
 
 func ceiling(ctx context.Context, s *settings, r *report.Run, dir string) error {
@@ -71,12 +99,24 @@ func ours(ctx context.Context, s *settings, r *report.Run, dir string) (err erro
 			return fmt.Errorf("latency: %w", err)
 		}
 	}
-	if s.has("catchup") {
-		rate, err := b.catchUp(ctx)
-		if err != nil {
-			return err
+	return rest(ctx, s, r, b)
+}
+
+// rest measures what a hub does beside taking ops, and ends with what ends it.
+func rest(ctx context.Context, s *settings, r *report.Run, b *bed) error {
+	for _, part := range []struct {
+		name    string
+		measure func(context.Context, *report.Run, *bed) error
+	}{
+		{"fanout", measureFanOut}, {"contested", measureContested}, {"catchup", measureCatchUp},
+		{"restart", measureRestart}, {"snapshot", measureSnapshot},
+	} {
+		if !s.has(part.name) {
+			continue
 		}
-		r.Add("catch-up", "registers/s", rate)
+		if err := part.measure(ctx, r, b); err != nil {
+			return fmt.Errorf("%s: %w", part.name, err)
+		}
 	}
 	return nil
 }

@@ -43,6 +43,18 @@ func (r *Run) Add(name, unit string, value float64) {
 	f.Median, f.Spread = summary(f.Rounds)
 }
 
+// Merge adds everything that another run measured.
+func (r *Run) Merge(other *Run) {
+	for _, f := range other.Figures {
+		for _, v := range f.Rounds {
+			r.Add(f.Name, f.Unit, v)
+		}
+	}
+	for _, note := range other.Notes {
+		r.Note("%s", note)
+	}
+}
+
 // Figure returns the figure of that name, or nil.
 func (r *Run) Figure(name string) *Figure {
 	for _, f := range r.Figures {

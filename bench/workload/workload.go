@@ -179,6 +179,9 @@ func (w *Writer) Next() Op {
 	return op
 }
 
+// Contest makes one op in so many contested from now on; 0 for none.
+func (w *Writer) Contest(oneIn int) { w.shape.Contested = oneIn }
+
 func stampOf(seq uint64) uint64 { return uint64(firstStamp) + seq }
 
 // Version is what orders the versions of a register: stamp, then writer, since

@@ -6,6 +6,7 @@ package client
 
 import (
 	"context"
+	"errors"
 	"fmt"
 	"sync/atomic"
 	"time"
@@ -14,6 +15,11 @@ import (
 	"github.com/entente-sync/entente/crdt"
 	"github.com/entente-sync/entente/proto/wire"
 )
+
+// ErrDisturbed is wrapped by errors of a measurement that no figure can be taken
+// from, since the hub turned ops away for a while: its leader was lost or moved,
+// or a queue was full. Begin again.
+var ErrDisturbed = errors.New("the measurement was disturbed")
 
 // Pace is how a publisher sends.
 type Pace struct {
@@ -35,6 +41,7 @@ type Publisher struct {
 	stream *wire.PublishClient
 
 	ops    []crdt.Op
+	blind  bool            // births are not known
 	births []atomic.Uint64 // by own register: offset of the newest acked version
 	slots  chan struct{}   // one for each batch under way
 	flying chan flight
@@ -82,6 +89,14 @@ func (p *Publisher) Writer() *workload.Writer { return p.writer }
 
 // Acked returns how many ops were answered as applied.
 func (p *Publisher) Acked() int64 { return p.acked.Load() }
+
+// Contest makes one op in so many contested; 0 for none. From then on ops name
+// the version that they were made on, and no longer its birth: the offset of an
+// answer is that only for an op that became current. Call it while nothing is sent.
+func (p *Publisher) Contest(oneIn int) {
+	p.writer.Contest(oneIn)
+	p.blind = true
+}
 
 // Epoch returns the epoch that the hub told.
 func (p *Publisher) Epoch() crdt.Epoch { return p.epoch }
@@ -147,7 +162,7 @@ func (p *Publisher) sendBatch(n int, began time.Time) error {
 	for len(p.ops) < n {
 		op := p.writer.Next()
 		var birth crdt.Position
-		if op.Pred > 0 {
+		if op.Pred > 0 && !p.blind {
 			if at := p.births[int(op.Register)/p.shape.Writers].Load(); at > 0 {
 				birth = crdt.Position{Epoch: p.epoch, Offset: crdt.Offset(at)}
 			}
@@ -210,6 +225,9 @@ func (p *Publisher) answered(f flight, result wire.BatchResult) error {
 			result.Batch, len(result.Results), f.id, len(f.registers))
 	}
 	for i, r := range result.Results {
+		if r.Outcome == wire.OutcomeRetry {
+			return fmt.Errorf("%w: op %d of batch %d: %s", ErrDisturbed, i, f.id, r.Reason)
+		}
 		if r.Outcome != wire.OutcomeApplied {
 			return fmt.Errorf("op %d of batch %d: %s %s", i, f.id, r.Outcome, r.Reason)
 		}

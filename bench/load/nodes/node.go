@@ -132,7 +132,34 @@ func (n *Node) logTail() string {
 
 func (n *Node) leads(ctx context.Context) bool {
 	text, err := n.get(ctx, n.metrics, "/metrics")
-	return err == nil && bytes.Contains(text, []byte("\nentente_hub_is_leader 1\n"))
+	return err == nil && metric(text, "entente_hub_is_leader") == "1"
+}
+
+// Checkpointed waits until everything that the node holds is in its store. No
+// load may be running.
+func (n *Node) Checkpointed(ctx context.Context) error {
+	for {
+		text, err := n.get(ctx, n.metrics, "/metrics")
+		if err != nil {
+			return err
+		}
+		if applied := metric(text, "entente_hub_applied_index"); applied != "" && applied == metric(text, "entente_hub_checkpoint_index") {
+			return nil
+		}
+		if err := pause(ctx, 10*pollEvery); err != nil {
+			return fmt.Errorf("node %s takes no checkpoint: %w", n.Name, err)
+		}
+	}
+}
+
+// metric returns the value of a metric without labels, "" if it is not there.
+func metric(text []byte, name string) string {
+	for line := range strings.Lines(string(text)) {
+		if value, ok := strings.CutPrefix(line, name+" "); ok {
+			return strings.TrimSpace(value)
+		}
+	}
+	return ""
 }
 
 func (n *Node) get(ctx context.Context, address, path string) ([]byte, error) {

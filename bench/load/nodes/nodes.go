@@ -30,28 +30,32 @@ import (
 type Cluster struct {
 	Nodes []*Node
 
-	dir   string
-	id    string
-	ca    *authority.Authority
-	kind  string   // of child
-	extra []string // of each child's environment
+	dir        string
+	id         string
+	ca         *authority.Authority
+	kind       string        // of child
+	checkpoint time.Duration // at least so often; 0 for the default
+	extra      []string      // of each child's environment
 }
 
 // New lays out a hub of size nodes below dir: certificates, pact, configuration.
 // Nothing runs yet.
-func New(dir string, size int) (*Cluster, error) { return layOut(dir, size, kindHub) }
+// Checkpoints are taken at least so often, checkpoint 0 meaning the default.
+func New(dir string, size int, checkpoint time.Duration) (*Cluster, error) {
+	return layOut(dir, size, kindHub, checkpoint)
+}
 
 // NewCeiling is New for nodes that run nothing but raft, and whose leader
 // proposes entries for as long as took says, after a second of warming up.
 func NewCeiling(dir string, size int, took time.Duration) (*Cluster, error) {
-	c, err := layOut(dir, size, kindCeiling)
+	c, err := layOut(dir, size, kindCeiling, 0)
 	if err == nil {
 		c.extra = append(c.extra, envTook+"="+took.String())
 	}
 	return c, err
 }
 
-func layOut(dir string, size int, kind string) (*Cluster, error) {
+func layOut(dir string, size int, kind string, checkpoint time.Duration) (*Cluster, error) {
 	ca, err := authority.New("bench", time.Now)
 	if err != nil {
 		return nil, err
@@ -64,7 +68,7 @@ func layOut(dir string, size int, kind string) (*Cluster, error) {
 	if err != nil {
 		return nil, err
 	}
-	c := &Cluster{dir: dir, id: id.String(), ca: ca, kind: kind}
+	c := &Cluster{dir: dir, id: id.String(), ca: ca, kind: kind, checkpoint: checkpoint}
 	for i := range size {
 		c.Nodes = append(c.Nodes, &Node{
 			Name: fmt.Sprintf("n%d", i+1), cluster: c,
@@ -95,7 +99,7 @@ func pactText() string {
 	return b.String()
 }
 
-// opsPerSecond is each site's quota: admission counts, and turns nothing away.
+// opsPerSecond is every quota: admission counts, and turns nothing away.
 const opsPerSecond = 100_000_000
 
 func (c *Cluster) writeNode(n *Node) error {
@@ -105,10 +109,13 @@ func (c *Cluster) writeNode(n *Node) error {
 	}
 	var b strings.Builder
 	fmt.Fprintf(&b, "apiVersion: entente/v1\nkind: Hub\ndir: store\ntls: {cert: node.crt, key: node.key, ca: ca.crt}\n"+
-		"listen: {agents: %q, nodes: %q}\nmetrics: %q\npacts: [../pact.yaml]\nlimits: {ops_per_second: %d}\npeers:\n",
-		n.Agents, n.nodes, n.metrics, opsPerSecond)
+		"listen: {agents: %[1]q, nodes: %[2]q}\nmetrics: %[3]q\npacts: [../pact.yaml]\nlimits: {ops_per_second: %[4]d, bytes_per_second: %[5]d, pact_ops_per_second: %[4]d, pact_bytes_per_second: %[5]d}\npeers:\n",
+		n.Agents, n.nodes, n.metrics, opsPerSecond, opsPerSecond*wire.BatchBytesMax/wire.BatchOpsMax)
 	for _, p := range c.Nodes {
 		fmt.Fprintf(&b, "  %s: {agents: %q, nodes: %q}\n", p.Name, p.Agents, p.nodes)
+	}
+	if c.checkpoint > 0 {
+		fmt.Fprintf(&b, "timing: {checkpoint: %s}\n", c.checkpoint)
 	}
 	if err := os.MkdirAll(n.Dir(), 0o700); err != nil {
 		return err
