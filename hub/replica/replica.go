@@ -3,7 +3,6 @@ package replica
 import (
 	"errors"
 	"fmt"
-	"os"
 	"path/filepath"
 	"sync"
 	"sync/atomic"
@@ -90,6 +89,9 @@ func Open(cfg Config, advanced func([]crdt.Pact)) (*Replica, error) {
 }
 
 func (r *Replica) open(advanced func([]crdt.Pact)) error {
+	if err := makeDirs(r.cfg.Dir, dirLog, dirState, dirSnapshots); err != nil {
+		return err
+	}
 	if err := unfinished(r.cfg.Dir); err != nil {
 		return err
 	}
@@ -131,9 +133,6 @@ func (r *Replica) openRaft(machine raft.FSM, snapshots raft.SnapshotStore) error
 
 func (r *Replica) openLog() error {
 	dir := filepath.Join(r.cfg.Dir, dirLog)
-	if err := os.MkdirAll(dir, 0o700); err != nil {
-		return err
-	}
 	// Our own, because the WAL's Close leaves its meta store locked.
 	r.meta = &metadb.BoltMetaDB{}
 	w, err := wal.Open(dir, wal.WithMetaStore(r.meta), wal.WithSegmentSize(r.cfg.SegmentBytes),
