@@ -2,9 +2,10 @@
 .DEFAULT_GOAL := help
 .PHONY: help build run run-real smoke test lint generate sim crash bench verify
 
-# Seeds of make sim, rounds of make crash.
+# Seeds of make sim, rounds of make crash and the seed that plans them.
 SEEDS ?= 200
 ROUNDS ?= 20
+SEED ?= 1
 
 help: ## this list
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  make %-9s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
@@ -35,8 +36,8 @@ generate: ## Go code of the schemas
 sim: ## simulation from SEEDS seeds
 	SEEDS=$(SEEDS) go test -count=1 -timeout 60m ./bench/sim
 
-crash: ## kill -9 in ROUNDS rounds
-	ROUNDS=$(ROUNDS) go test -count=1 -timeout 60m ./bench/crash/pair
+crash: ## ROUNDS rounds of faults against a hub of three processes (root, FUSE)
+	ROUNDS=$(ROUNDS) SEED=$(SEED) go test -count=1 -v -timeout 120m -run '^TestHub$$' ./bench/crash
 
 bench: ## merge ns/op; a hub's throughput, latency and memory against its ceiling
 	go test -run '^$$' -bench . -benchmem ./crdt/...

@@ -29,7 +29,7 @@ var elsewhere = map[string]string{
 	"make run-real": "bench/realpair: TestRunReal",
 	"make lint":     "CI runs it: .ci/run",
 	"make generate": "CI runs it: .ci/run",
-	"make crash":    "bench/crash/pair: TestKillsDuringTheBackfill",
+	"make crash":    "bench/crash: TestHub",
 	"make sim":      "bench/sim",
 }
 

@@ -17,7 +17,7 @@ import (
 
 const seeds = 30 // issues that exist before the first agent starts
 
-// rounds is how many kills; make crash ROUNDS=n asks for more.
+// rounds is how many kills; ROUNDS=n asks for more.
 func rounds(t *testing.T) int {
 	text := os.Getenv("ROUNDS")
 	if text == "" {
