@@ -89,9 +89,6 @@ func Open(cfg Config, advanced func([]crdt.Pact)) (*Replica, error) {
 }
 
 func (r *Replica) open(advanced func([]crdt.Pact)) error {
-	if err := makeDirs(r.cfg.Dir, dirLog, dirState, dirSnapshots); err != nil {
-		return err
-	}
 	if err := unfinished(r.cfg.Dir); err != nil {
 		return err
 	}
@@ -132,6 +129,9 @@ func (r *Replica) openRaft(machine raft.FSM, snapshots raft.SnapshotStore) error
 }
 
 func (r *Replica) openLog() error {
+	if err := makeDirs(r.cfg.Dir, dirLog, dirState, dirSnapshots); err != nil {
+		return err
+	}
 	dir := filepath.Join(r.cfg.Dir, dirLog)
 	// Our own, because the WAL's Close leaves its meta store locked.
 	r.meta = &metadb.BoltMetaDB{}
