@@ -94,6 +94,14 @@ func (h *hub) Publish(_ context.Context, s wire.PublishStream) error {
 	}
 }
 
+func (h *hub) Offer(context.Context, wire.OfferStream) error {
+	return wire.Errorf(wire.ReasonHubReadonly, "nothing was lost here")
+}
+
+func (h *hub) OfferPact(context.Context, []byte) (wire.Acceptance, error) {
+	return wire.Acceptance{}, wire.Errorf(wire.ReasonPactVersion, "another document is in force here")
+}
+
 func (h *hub) Subscribe(ctx context.Context, _ crdt.Pact, _ crdt.Position, s wire.FeedStream) error {
 	for {
 		head := crdt.Offset(h.head.Load())

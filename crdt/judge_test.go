@@ -168,7 +168,41 @@ func TestLineageCovers(t *testing.T) {
 			t.Errorf("%s: %v", c.name, got)
 		}
 	}
+	offered := crdt.Lineage{
+		{Child: 2, Parent: 1, At: 50},
+		{Child: 2, Parent: 1, At: 80, From: 10},
+		{Child: 2, Parent: 9, At: 7, From: 20},
+		{Child: 3, Parent: 2, At: 15},
+	}
+	for _, c := range []struct {
+		base, birth crdt.Position
+		want        bool
+	}{
+		{at(2, 9), at(1, 50), true},
+		{at(2, 9), at(1, 51), false},
+		{at(2, 10), at(1, 80), true},
+		{at(2, 10), at(1, 81), false},
+		{at(2, 19), at(9, 7), false},
+		{at(2, 20), at(9, 7), true},
+		{at(3, 1), at(1, 80), true}, // the fork came after the offer
+		{at(3, 99), at(9, 1), false},
+	} {
+		if got := offered.Covers(c.base, c.birth); got != c.want {
+			t.Errorf("%s covers %s: %v", c.base, c.birth, got)
+		}
+	}
+	for from, want := range map[crdt.Position]crdt.Position{
+		at(3, 15): at(1, 15), at(3, 16): at(3, 16), at(2, 50): at(1, 50), at(2, 51): at(2, 51), at(7, 1): at(7, 1),
+	} {
+		if got := offered.Home(from); got != want {
+			t.Errorf("the home of %s is %s, want %s", from, got, want)
+		}
+	}
+	if got := append(offered, crdt.Fork{Child: 3, Parent: 2, At: 60}).Home(at(3, 40)); got != at(1, 40) {
+		t.Errorf("a copy of a copy: %s", got)
+	}
 	loop := crdt.Lineage{{Child: 1, Parent: 2, At: 5}, {Child: 2, Parent: 1, At: 5}}
+	loop.Home(at(1, 1)) // ends
 	if loop.Covers(at(1, 1), at(3, 1)) {
 		t.Error("a lineage that loops covers a stranger")
 	}

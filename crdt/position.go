@@ -1,6 +1,9 @@
 package crdt
 
-import "fmt"
+import (
+	"fmt"
+	"slices"
+)
 
 // Offset is a position in the feed of one pact; the first is 1, zero is
 // "before everything".
@@ -27,44 +30,70 @@ func (p Position) IsZero() bool { return p == Position{} }
 // String returns epoch:offset.
 func (p Position) String() string { return fmt.Sprintf("%s:%d", p.Epoch, p.Offset) }
 
-// Fork records that epoch Child began as a copy of epoch Parent up to and
-// including offset At of one pact's feed.
+// Fork records that epoch Child knew epoch Parent's feed up to and including
+// offset At, in one pact. From 0: Child began as a copy of it. Otherwise Child was
+// brought up to there by an offer, and only what was born in it at or after From
+// was judged against all of that.
 type Fork struct {
 	Child  Epoch
 	Parent Epoch
 	At     Offset
+	From   Offset
 }
 
 // Lineage is the ancestry of a hub's epochs within one pact, oldest first.
-// The zero Lineage knows one epoch only: the current one.
+// The zero Lineage knows one epoch only: the current one. An epoch may have
+// several parents: whatever its members brought.
 type Lineage []Fork
 
 // Covers reports whether a system that showed the version born at base had
 // also seen the version born at birth: same epoch and base not before it, or
 // birth in an ancestor epoch of base's and not after the fork.
 func (l Lineage) Covers(base, birth Position) bool {
-	if base.IsZero() || birth.IsZero() {
+	switch {
+	case base.IsZero() || birth.IsZero():
+		return false
+	case base.Epoch == birth.Epoch:
+		return birth.Offset <= base.Offset
+	case len(l) == 0:
 		return false
 	}
-	epoch, bound := base.Epoch, base.Offset
-	for range len(l) + 1 {
-		if epoch == birth.Epoch {
-			return birth.Offset <= bound
+	var few [8]Position
+	reached := append(few[:0], base)
+	for i := 0; i < len(reached); i++ {
+		at := reached[i]
+		for _, f := range l {
+			if f.Child != at.Epoch || f.From > at.Offset {
+				continue
+			}
+			if f.Parent == birth.Epoch && birth.Offset <= f.At {
+				return true
+			}
+			reached = reach(reached, Position{Epoch: f.Parent, Offset: f.At})
 		}
-		fork, ok := l.parent(epoch)
-		if !ok {
-			return false
-		}
-		epoch, bound = fork.Parent, fork.At
 	}
 	return false
 }
 
-func (l Lineage) parent(child Epoch) (Fork, bool) {
-	for _, f := range l {
-		if f.Child == child {
-			return f, true
+// reach adds p, unless as much of its epoch is reached already.
+func reach(reached []Position, p Position) []Position {
+	for _, r := range reached {
+		if r.Epoch == p.Epoch && r.Offset >= p.Offset {
+			return reached
 		}
 	}
-	return Fork{}, false
+	return append(reached, p)
+}
+
+// Home returns the oldest name of a place: what an epoch has of an older one,
+// because it began as a copy, stands there under the same offset.
+func (l Lineage) Home(p Position) Position {
+	for range len(l) {
+		i := slices.IndexFunc(l, func(f Fork) bool { return f.Child == p.Epoch && f.From == 0 && p.Offset <= f.At })
+		if i < 0 {
+			break
+		}
+		p.Epoch = l[i].Parent
+	}
+	return p
 }

@@ -155,7 +155,7 @@ func (f feedState) Feed(name crdt.Pact, after crdt.Position, entriesMax, bytesMa
 func (h *Hub) serve() {
 	gate := admission.New(admission.Config{
 		Log: h.replica, State: h.replica.State(), Now: h.cfg.Now, Self: h.self.Name,
-		AgentAddress: h.agentAddress, Answered: h.metrics.answered,
+		AgentAddress: h.agentAddress, Answered: h.metrics.answered, Offered: h.metrics.offered,
 		Site: admission.Rate{Ops: h.cfg.Limits.OpsPerSecond, Bytes: h.cfg.Limits.BytesPerSecond},
 		Pact: admission.Rate{Ops: h.cfg.Limits.PactOpsPerSecond, Bytes: h.cfg.Limits.PactBytesPerSecond},
 	})

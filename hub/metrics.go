@@ -22,6 +22,9 @@ type metrics struct {
 	commit  prometheus.Histogram
 	entries prometheus.Counter
 
+	offers          *prometheus.CounterVec
+	offersCompleted prometheus.Counter
+
 	applied, committedIndex, checkpoint, term            *prometheus.Desc
 	leader, ready, subscribers, pacts, registers         *prometheus.Desc
 	logBytes, storeBytes, lastProgress, stalled, stopped *prometheus.Desc
@@ -43,6 +46,15 @@ func newMetrics(h *Hub) *metrics {
 			Name:    "entente_hub_commit_seconds",
 			Help:    "Time from proposing an entry to having applied it, as leader.",
 			Buckets: prometheus.ExponentialBuckets(0.00025, 2, 16),
+		}),
+		offers: prometheus.NewCounterVec(prometheus.CounterOpts{
+			Name: "entente_hub_offered_registers_total",
+			Help: "Registers that agents brought back and this node answered, by outcome and, where there is one, the reason.",
+		},
+			[]string{"outcome", "reason"}),
+		offersCompleted: prometheus.NewCounter(prometheus.CounterOpts{
+			Name: "entente_hub_offers_completed_total",
+			Help: "Agents that have brought back all that they hold of a pact, counted by this node as leader.",
 		}),
 		entries: prometheus.NewCounter(prometheus.CounterOpts{
 			Name: "entente_hub_entries_committed_total",
@@ -84,7 +96,7 @@ func (m *metrics) register(r prometheus.Registerer) error {
 }
 
 func (m *metrics) collectors() []prometheus.Collector {
-	return []prometheus.Collector{m.ops, m.commit, m.entries, m}
+	return []prometheus.Collector{m.ops, m.offers, m.offersCompleted, m.commit, m.entries, m}
 }
 
 func (m *metrics) unregister(r prometheus.Registerer) {
@@ -99,18 +111,27 @@ func (m *metrics) committed(took time.Duration, _ int) {
 	m.lastUnix.Store(m.hub.cfg.Now().UnixNano())
 }
 
-// answered counts runs of equal answers at once: most batches are one run.
-func (m *metrics) answered(b wire.BatchResult) {
-	for from := 0; from < len(b.Results); {
-		r, to := b.Results[from], from+1
-		for to < len(b.Results) && b.Results[to].Outcome == r.Outcome && b.Results[to].Reason == r.Reason {
+func (m *metrics) answered(b wire.BatchResult) { count(m.ops, b.Results) }
+
+func (m *metrics) offered(b wire.BatchResult, completed bool) {
+	count(m.offers, b.Results)
+	if completed {
+		m.offersCompleted.Inc()
+	}
+}
+
+// count counts runs of equal answers at once: most batches are one run.
+func count(in *prometheus.CounterVec, results []wire.OpResult) {
+	for from := 0; from < len(results); {
+		r, to := results[from], from+1
+		for to < len(results) && results[to].Outcome == r.Outcome && results[to].Reason == r.Reason {
 			to++
 		}
 		reason := r.Reason
 		if reason != "" && !reason.Known() {
 			reason = "other"
 		}
-		m.ops.WithLabelValues(r.Outcome.String(), string(reason)).Add(float64(to - from))
+		in.WithLabelValues(r.Outcome.String(), string(reason)).Add(float64(to - from))
 		from = to
 	}
 }

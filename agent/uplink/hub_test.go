@@ -38,6 +38,8 @@ type hub struct {
 	greet     func(*wire.Welcome) error
 	publish   func(context.Context, wire.PublishStream) error
 	subscribe func(context.Context, crdt.Pact, crdt.Position, wire.FeedStream) error
+	offer     func(context.Context, wire.OfferStream) error
+	offerPact func([]byte) (wire.Acceptance, error)
 
 	mu      sync.Mutex
 	greets  []time.Time
@@ -87,6 +89,20 @@ func (h *hub) receive(s wire.PublishStream) (wire.Batch, error) {
 		h.batches, h.at = append(h.batches, b), append(h.at, time.Now())
 	}
 	return b, err
+}
+
+func (h *hub) Offer(ctx context.Context, s wire.OfferStream) error {
+	if h.offer != nil {
+		return h.offer(ctx, s)
+	}
+	return wire.Errorf(wire.ReasonHubReadonly, "nothing was lost here")
+}
+
+func (h *hub) OfferPact(_ context.Context, document []byte) (wire.Acceptance, error) {
+	if h.offerPact != nil {
+		return h.offerPact(document)
+	}
+	return wire.Acceptance{}, wire.Errorf(wire.ReasonPactVersion, "another document is in force here")
 }
 
 func (h *hub) Subscribe(ctx context.Context, p crdt.Pact, from crdt.Position, s wire.FeedStream) error {

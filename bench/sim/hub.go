@@ -44,6 +44,7 @@ func (h *hub) boot(m *state.Machine) {
 	h.admission = admission.New(admission.Config{
 		Log: h, State: m, Now: func() time.Time { return time.UnixMilli(h.w.nowMillis) }, Self: "n1",
 		AgentAddress: func(string) string { return "" }, Site: admission.Rate{Ops: 1 << 20, Bytes: 1 << 30}, Pact: admission.Rate{Ops: 1 << 20, Bytes: 1 << 30}, Answered: func(wire.BatchResult) {},
+		Offered: func(wire.BatchResult, bool) {},
 	})
 }
 

@@ -37,7 +37,7 @@ func mutants() []mutant {
 			"hub takes ops behind a gap", "hub/state/publish.go",
 			"case op.Seq != seen+1, !before.IsZero() && !p.knows(before):", "case op.Seq > seen+100:",
 		},
-		{"base covers one offset too many", "crdt/position.go", "return birth.Offset <= bound", "return birth.Offset <= bound+1"},
+		{"base covers one offset too many", "crdt/position.go", "return birth.Offset <= base.Offset", "return birth.Offset <= base.Offset+1"},
 		{"loser is not recorded", "hub/state/merge.go", "m.lose(p, rec, current, &s.Register)", "_ = current"},
 		{"feed skips the entry behind the cursor", "hub/state/feed.go", "i := f.search(after + 1)", "i := f.search(after + 2)"},
 		{

@@ -54,7 +54,7 @@ func (a *agent) connect() {
 		Epoch: info.Epoch, Head: info.Head, Lineage: info.Lineage,
 	}
 	for _, s := range authors {
-		e.Authors = append(e.Authors, core.AuthorState(s))
+		e.Authors = append(e.Authors, core.AuthorState{Author: s.Author, Seen: s.Seen, Applied: s.Applied})
 	}
 	a.session = nil
 	if !a.step(e) {

@@ -54,17 +54,21 @@ type Config struct {
 	Site, Pact Rate
 	// Answered is told each answer as it is given; it must not wait.
 	Answered func(wire.BatchResult)
+	// Offered is told each answer to an offer, without the result for its end, and
+	// whether that was taken. It must not wait.
+	Offered func(answer wire.BatchResult, completed bool)
 }
 
 // Admission of one node. Safe for concurrent use.
 type Admission struct {
-	cfg    Config
-	quotas *quotas
+	cfg      Config
+	quotas   *quotas
+	accepted acceptances
 }
 
 // New returns the admission of a node, whether it leads or not.
 func New(cfg Config) *Admission {
-	return &Admission{cfg: cfg, quotas: newQuotas()}
+	return &Admission{cfg: cfg, quotas: newQuotas(), accepted: newAcceptances()}
 }
 
 // Pending is a batch that was admitted or turned away.
@@ -75,6 +79,8 @@ type Pending struct {
 	parts     []part
 	retry     time.Duration
 	leader    string
+	offered   int  // registers among results, if it is an offer
+	offer     bool // and not a batch
 }
 
 // part is a run of the batch's ops that went into the log as one command.
@@ -99,15 +105,23 @@ func (a *Admission) Admit(who identity.Agent, b wire.Batch) *Pending {
 	}
 	from := 0
 	for _, c := range whole.Split(replica.CommandBytesMax) {
-		wait, err := a.cfg.Log.Start(c)
-		if err != nil {
-			p.failed(from, err)
+		if !p.start(c, from) {
 			return p
 		}
-		p.parts = append(p.parts, part{from, wait})
 		from += len(c.Ops)
 	}
 	return p
+}
+
+// start puts a command into the log that answers the results from an index on.
+func (p *Pending) start(c command.Command, from int) bool {
+	wait, err := p.admission.cfg.Log.Start(c)
+	if err != nil {
+		p.failed(from, err)
+		return false
+	}
+	p.parts = append(p.parts, part{from, wait})
+	return true
 }
 
 // forged answers a batch that holds ops of another author than the caller. Such
@@ -127,16 +141,18 @@ func (p *Pending) forged(who identity.Agent, ops []crdt.Op) bool {
 
 // check says why the batch as a whole cannot be taken now.
 func (a *Admission) check(who identity.Agent, b wire.Batch) (wire.Reason, time.Duration) {
-	_, epoch := a.cfg.State.Hub()
-	if b.Epoch != epoch {
-		return wire.ReasonEpochChanged, retryEpoch
+	bytes := 0
+	for i := range b.Ops {
+		bytes += wire.OpBytes(&b.Ops[i])
 	}
-	info, err := a.cfg.State.Pact(b.Pact)
-	if err != nil {
-		return wire.ReasonPactUnknown, retryEpoch
-	}
-	if !info.Pact.IsMember(who.Site) {
-		return wire.ReasonPactNotMember, retryEpoch
+	return a.mayTake(who, b.Pact, b.Epoch, len(b.Ops), bytes)
+}
+
+// mayTake says why a number of ops, or of offered registers, cannot be taken now.
+func (a *Admission) mayTake(who identity.Agent, pact crdt.Pact, in crdt.Epoch, ops, bytes int) (wire.Reason, time.Duration) {
+	info, reason := a.member(who, pact, in)
+	if reason != "" {
+		return reason, retryEpoch
 	}
 	site := a.cfg.Site
 	if n := info.Pact.Limits.OpsPerSecond; n > 0 {
@@ -145,11 +161,23 @@ func (a *Admission) check(who identity.Agent, b wire.Batch) (wire.Reason, time.D
 	if n := info.Pact.Limits.BytesPerSecond; n > 0 {
 		site.Bytes = n
 	}
-	bytes := 0
-	for i := range b.Ops {
-		bytes += wire.OpBytes(&b.Ops[i])
+	return a.quotas.take(a.cfg.Now(), quotaKey{pact, who.Site}, site, a.cfg.Pact, ops, bytes)
+}
+
+// member finds a pact that the caller takes part in, in an epoch.
+func (a *Admission) member(who identity.Agent, pact crdt.Pact, in crdt.Epoch) (state.PactInfo, wire.Reason) {
+	_, epoch := a.cfg.State.Hub()
+	if in != epoch {
+		return state.PactInfo{}, wire.ReasonEpochChanged
 	}
-	return a.quotas.take(a.cfg.Now(), quotaKey{b.Pact, who.Site}, site, a.cfg.Pact, len(b.Ops), bytes)
+	info, err := a.cfg.State.Pact(pact)
+	switch {
+	case err != nil:
+		return info, wire.ReasonPactUnknown
+	case !info.Pact.IsMember(who.Site):
+		return info, wire.ReasonPactNotMember
+	}
+	return info, ""
 }
 
 // turnAway answers everything from an op on with retry.
@@ -205,6 +233,10 @@ func (p *Pending) Wait(ctx context.Context) wire.BatchResult {
 		Batch: p.batch, Results: p.results, TimeMillis: p.admission.cfg.Now().UnixMilli(),
 		RetryAfter: p.retry, Leader: p.leader,
 	}
-	p.admission.cfg.Answered(answer)
+	if p.offer {
+		p.tellOffered(answer)
+	} else {
+		p.admission.cfg.Answered(answer)
+	}
 	return answer
 }

@@ -65,7 +65,7 @@ func testConfig(log *fakeLog) Config {
 			}
 			return node + ":1"
 		},
-		Answered: func(wire.BatchResult) {},
+		Answered: func(wire.BatchResult) {}, Offered: func(wire.BatchResult, bool) {},
 	}
 }
 

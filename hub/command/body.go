@@ -49,6 +49,10 @@ func (d *Decoder) readCommand(r *codec.Reader) (Command, error) {
 		c, err = readToken(body)
 	case KindTally:
 		c, err = readTally(body)
+	case KindOffer:
+		c, err = readOffer(body)
+	case KindOfferPact:
+		c = readOfferPact(body)
 	default:
 		return nil, fmt.Errorf("%w: %s", ErrKind, kind)
 	}
@@ -178,6 +182,20 @@ func (d *Decoder) readPublish(r *codec.Reader) (*Publish, error) {
 	}
 	c.Ops = d.ops[first:len(d.ops):len(d.ops)]
 	return c, nil
+}
+
+// readOp reads what appendOp wrote. Where r fails it says so, and the op means
+// nothing.
+func readOp(r *codec.Reader) (crdt.Op, error) {
+	var size int
+	if b := r.Take(4); b != nil {
+		size = int(binary.BigEndian.Uint32(b))
+	}
+	b := r.Take(size)
+	if !r.Ok() {
+		return crdt.Op{}, nil
+	}
+	return crdt.DecodeOp(b)
 }
 
 // Split cuts c into commands of at most bytesMax each (at least one op each), in

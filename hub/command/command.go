@@ -14,14 +14,16 @@ type Kind uint8
 
 // Kinds.
 const (
-	KindFound   Kind = 1
-	KindFork    Kind = 2
-	KindPutPact Kind = 3
-	KindPublish Kind = 4
-	KindAudit   Kind = 5
-	KindNode    Kind = 8
-	KindToken   Kind = 9
-	KindTally   Kind = 10
+	KindFound     Kind = 1
+	KindFork      Kind = 2
+	KindPutPact   Kind = 3
+	KindPublish   Kind = 4
+	KindAudit     Kind = 5
+	KindOffer     Kind = 6
+	KindOfferPact Kind = 7
+	KindNode      Kind = 8
+	KindToken     Kind = 9
+	KindTally     Kind = 10
 
 	// KindNewest is the newest kind that this program knows. A kind is proposed
 	// only once every member of the hub knows it: see Node.Speaks.
@@ -31,15 +33,17 @@ const (
 )
 
 func (k Kind) String() string {
-	names := [...]string{"none", "found", "fork", "put-pact", "publish", "audit", "", "", "node", "token", "tally"}
-	if int(k) < len(names) && names[k] != "" {
+	names := [...]string{
+		"none", "found", "fork", "put-pact", "publish", "audit", "offer", "offer-pact", "node", "token", "tally",
+	}
+	if int(k) < len(names) {
 		return names[k]
 	}
 	return fmt.Sprintf("kind(%d)", uint8(k))
 }
 
-// Command is one of *Found, *Fork, *PutPact, *Publish, *Audit, *Node, *Token,
-// *Tally. Commands are immutable once built.
+// Command is one of *Found, *Fork, *PutPact, *Publish, *Audit, *Offer, *OfferPact,
+// *Node, *Token, *Tally. Commands are immutable once built.
 type Command interface {
 	Kind() Kind
 	appendBody(b []byte) []byte
@@ -111,9 +115,51 @@ type PactDigest struct {
 }
 
 // AuthorSum is a check on the rows of a pact's authors: how many there are, and
-// the sums, modulo 2^64, of their newest seqs and of their refused ops.
+// the sums, modulo 2^64, of their newest seqs (seen and heard) and of their
+// refused ops.
 type AuthorSum struct {
 	Count, Seen, Refused uint64
+}
+
+// Offer brings registers as one agent holds them, whoever wrote them, to a hub
+// that may have lost them. Admission has authenticated Site and Agent.
+type Offer struct {
+	Site      crdt.Site
+	Agent     crdt.AgentName
+	Pact      crdt.Pact
+	Epoch     crdt.Epoch // of the hub that the agent talks to
+	Registers []Offered
+	// Lineage is the ancestry of the epochs that they were read in, as their hubs
+	// told it; with the first part.
+	Lineage crdt.Lineage
+	End     *OfferEnd // with the last part of an offer, else nil
+}
+
+// Offered is one register as its bearer read it from an older hub's feed. The
+// op of a conflict record has no seq.
+type Offered struct {
+	Op    crdt.Op
+	Birth crdt.Position
+	Place crdt.Position // where its bearer read it; zero: where it was born
+}
+
+// OfferEnd completes an offer.
+type OfferEnd struct {
+	// After is the op before the first that the agent has yet to publish: it and
+	// what came before it in the agent's outbox was answered by an older hub. Zero:
+	// nothing was.
+	After crdt.OpID
+	// Held lists, for each epoch that the agent had read, how far it had read:
+	// together with the hub's own state what it offered is all of that.
+	Held []crdt.Position
+}
+
+// OfferPact puts a version of a pact in force that all of its members hold.
+type OfferPact struct {
+	// Sites whose agents offered the document, sorted; admission has authenticated
+	// each of them.
+	Sites    []crdt.Site
+	Document []byte // canonical bytes of package pact
 }
 
 // Kind implements Command.
@@ -122,3 +168,7 @@ func (*Fork) Kind() Kind    { return KindFork }    // Kind implements Command.
 func (*PutPact) Kind() Kind { return KindPutPact } // Kind implements Command.
 func (*Publish) Kind() Kind { return KindPublish } // Kind implements Command.
 func (*Audit) Kind() Kind   { return KindAudit }   // Kind implements Command.
+func (*Offer) Kind() Kind   { return KindOffer }   // Kind implements Command.
+
+// Kind implements Command.
+func (*OfferPact) Kind() Kind { return KindOfferPact }

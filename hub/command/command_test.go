@@ -76,14 +76,38 @@ func nodeEntry() command.Entry {
 	}
 }
 
+// offers is an entry of what version 1 learned later.
+func offers() command.Entry {
+	birth, last := crdt.Position{Epoch: 0xe1, Offset: 300}, op(9, 1)
+	return command.Entry{
+		TimeMillis: 1_800_000_000_123, DriftMaxMillis: 60_000,
+		Commands: []command.Command{
+			&command.Offer{
+				Site: "acme", Agent: "main", Pact: "tickets", Epoch: 0xe2,
+				Lineage:   crdt.Lineage{{Child: 0xe1, Parent: 0xe0, At: 7, From: 200}},
+				Registers: []command.Offered{{Op: op(2, 3), Birth: birth}, {Op: op(3, 40), Birth: birth, Place: crdt.Position{Epoch: 0xe3, Offset: 5}}},
+			},
+			&command.Offer{
+				Site: "acme", Agent: "main", Pact: "tickets", Epoch: 0xe2, Registers: []command.Offered{},
+				End: &command.OfferEnd{
+					After: last.ID(), Held: []crdt.Position{birth, {Epoch: 0xe0, Offset: 7}},
+				},
+			},
+			&command.OfferPact{Sites: []crdt.Site{"acme", "globex"}, Document: []byte("document")},
+		},
+	}
+}
+
+// golden are the bytes that must stay readable.
+func golden() map[string]command.Entry {
+	return map[string]command.Entry{"entry-v1.hex": entry(), "entry-v1-nodes.hex": nodeEntry(), "offers-v1.hex": offers()}
+}
+
 func TestRoundTrip(t *testing.T) {
-	for _, e := range []command.Entry{entry(), nodeEntry()} {
+	for name, e := range golden() {
 		got, err := command.Decode(e.Encode())
-		if err != nil {
-			t.Fatal(err)
-		}
-		if !reflect.DeepEqual(bare(got), e) {
-			t.Fatalf("got %+v, want %+v", got, e)
+		if err != nil || !reflect.DeepEqual(bare(got), e) {
+			t.Errorf("%s: got %+v (%v), want %+v", name, got, err, e)
 		}
 	}
 }
@@ -108,7 +132,7 @@ func bare(e command.Entry) command.Entry {
 
 // Bytes that version 1 wrote are read for ever, and written alike.
 func TestOldEntry(t *testing.T) {
-	for name, e := range map[string]command.Entry{"entry-v1.hex": entry(), "entry-v1-nodes.hex": nodeEntry()} {
+	for name, e := range golden() {
 		t.Run(name, func(t *testing.T) { oldEntry(t, filepath.Join("testdata", name), e) })
 	}
 }
@@ -141,7 +165,12 @@ func oldEntry(t *testing.T, file string, e command.Entry) {
 func sealed(b []byte) []byte { return binary.BigEndian.AppendUint32(b, codec.Checksum(b)) }
 
 func TestRefused(t *testing.T) {
-	e := entry()
+	for name, e := range golden() {
+		t.Run(name, func(t *testing.T) { refused(t, e) })
+	}
+}
+
+func refused(t *testing.T, e command.Entry) {
 	good := e.Encode()
 	body := good[:len(good)-4]
 	first := len(body) // where the commands begin
@@ -256,17 +285,49 @@ func TestSplit(t *testing.T) {
 	})
 }
 
+// The same of an offer, whose end comes with the last part alone.
+func TestSplitOffer(t *testing.T) {
+	rapid.Check(t, func(t *rapid.T) {
+		o := &command.Offer{
+			Site: "acme", Agent: "main", Pact: "tickets", Epoch: 1,
+			Lineage: crdt.Lineage{{Child: 9, Parent: 8, At: 1}},
+			End:     &command.OfferEnd{Held: []crdt.Position{{Epoch: 9, Offset: 1}}},
+		}
+		for i := range rapid.IntRange(0, 40).Draw(t, "registers") {
+			o.Registers = append(o.Registers, command.Offered{
+				Op: op(crdt.Seq(i+2), rapid.IntRange(1, 3000).Draw(t, "bytes")), Birth: crdt.Position{Epoch: 9, Offset: 1},
+			})
+		}
+		limit := rapid.IntRange(500, 9000).Draw(t, "limit")
+		var all []command.Offered
+		parts := o.Split(limit)
+		for i, part := range parts {
+			e := command.Entry{Commands: []command.Command{part}}
+			if n := len(e.Encode()); len(part.Registers) > 1 && n > limit {
+				t.Fatalf("%d registers take %d bytes, limit %d", len(part.Registers), n, limit)
+			}
+			if last := i == len(parts)-1; last != (part.End != nil) || (i == 0) != (part.Lineage != nil) || part.Site != o.Site || part.Epoch != o.Epoch {
+				t.Fatalf("part %d of %d: %+v", i, len(parts), part)
+			}
+			all = append(all, part.Registers...)
+		}
+		if !reflect.DeepEqual(all, o.Registers) {
+			t.Fatal("the parts are not the whole")
+		}
+	})
+}
+
 // FuzzDecode: an entry that is read encodes to the same bytes; everything else
 // is a typed error. The input gets its checksum here, else nothing would pass.
 func FuzzDecode(f *testing.F) {
-	e := entry()
-	good := e.Encode()
-	f.Add(good[:len(good)-4])
-	nodes := nodeEntry()
-	for _, c := range append(e.Commands, nodes.Commands...) {
-		one := command.Entry{TimeMillis: -1, Commands: []command.Command{c}}
-		b := one.Encode()
-		f.Add(b[:len(b)-4])
+	for _, e := range golden() {
+		good := e.Encode()
+		f.Add(good[:len(good)-4])
+		for _, c := range e.Commands {
+			one := command.Entry{TimeMillis: -1, Commands: []command.Command{c}}
+			b := one.Encode()
+			f.Add(b[:len(b)-4])
+		}
 	}
 	f.Fuzz(func(t *testing.T, body []byte) {
 		b := sealed(bytes.Clone(body))

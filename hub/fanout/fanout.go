@@ -7,6 +7,7 @@ package fanout
 import (
 	"context"
 	"errors"
+	"slices"
 	"sync"
 	"sync/atomic"
 	"time"
@@ -91,6 +92,7 @@ func (f *Fanout) Serve(ctx context.Context, pact crdt.Pact, cursor crdt.Position
 	beat := time.NewTimer(f.cfg.Heartbeat)
 	defer beat.Stop()
 	due := true // the first slice goes out even if it is empty: it tells the head
+	var told crdt.Lineage
 	for {
 		if err := allowed(); err != nil { // first: a refused name leaves no trace
 			return err
@@ -101,7 +103,11 @@ func (f *Fanout) Serve(ctx context.Context, pact crdt.Pact, cursor crdt.Position
 			return err
 		}
 		if len(slice.Entries) > 0 || due {
-			if err := send(toWire(slice)); err != nil {
+			out := toWire(slice)
+			if !slices.Equal(told, slice.Lineage) {
+				told, out.Lineage = slice.Lineage, slice.Lineage
+			}
+			if err := send(out); err != nil {
 				return err
 			}
 			beat.Reset(f.cfg.Heartbeat)

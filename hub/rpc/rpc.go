@@ -22,9 +22,11 @@ import (
 	"github.com/entente-sync/entente/proto/wire"
 )
 
-// Admission takes batches.
+// Admission takes batches, offers and pact documents.
 type Admission interface {
 	Admit(who identity.Agent, b wire.Batch) *admission.Pending
+	AdmitOffer(who identity.Agent, o wire.Offer) *admission.Pending
+	AcceptPact(ctx context.Context, who identity.Agent, document []byte) (wire.Acceptance, error)
 }
 
 // Feeds serves subscribers.
@@ -106,40 +108,77 @@ func (s *Server) pactState(who identity.Agent, name crdt.Pact) wire.PactState {
 	}
 	authors := s.cfg.State.Authors(name, who.Site, who.Name)
 	for _, a := range authors[max(0, len(authors)-wire.AuthorsTold):] {
-		out.Authors = append(out.Authors, wire.AuthorState{Author: a.Author, Seen: a.Seen, Applied: a.Applied})
+		out.Authors = append(out.Authors, wire.AuthorState{Author: a.Author, Seen: a.Seen, Applied: a.Applied, Heard: a.Heard})
 	}
 	return out
 }
 
 // Publish implements wire.Server.
 func (s *Server) Publish(ctx context.Context, stream wire.PublishStream) error {
-	who, err := s.caller(ctx)
-	if err != nil {
-		return err
-	}
-	leave, err := s.publishers.enter(who)
+	who, leave, err := s.enter(ctx, s.publishers)
 	if err != nil {
 		return err
 	}
 	defer leave()
+	return pipe(ctx, s.draining, stream, func(b wire.Batch) *admission.Pending { return s.cfg.Admission.Admit(who, b) })
+}
+
+// Offer implements wire.Server. An offer is a publisher among the others.
+func (s *Server) Offer(ctx context.Context, stream wire.OfferStream) error {
+	who, leave, err := s.enter(ctx, s.publishers)
+	if err != nil {
+		return err
+	}
+	defer leave()
+	return pipe(ctx, s.draining, stream, func(o wire.Offer) *admission.Pending { return s.cfg.Admission.AdmitOffer(who, o) })
+}
+
+// OfferPact implements wire.Server.
+func (s *Server) OfferPact(ctx context.Context, document []byte) (wire.Acceptance, error) {
+	who, err := s.caller(ctx)
+	if err != nil {
+		return wire.Acceptance{}, err
+	}
+	return s.cfg.Admission.AcceptPact(ctx, who, document)
+}
+
+// enter admits a caller to one more stream of a kind.
+func (s *Server) enter(ctx context.Context, to *streams) (identity.Agent, func(), error) {
+	who, err := s.caller(ctx)
+	if err != nil {
+		return who, nil, err
+	}
+	leave, err := to.enter(who)
+	return who, leave, err
+}
+
+// asked is a stream of messages that are answered in the order sent.
+type asked[M any] interface {
+	Recv() (M, error)
+	Send(wire.BatchResult) error
+}
+
+// pipe admits what comes while what came before is answered, until the stream or
+// this node ends.
+func pipe[M any](ctx context.Context, draining <-chan struct{}, stream asked[M], admit func(M) *admission.Pending) error {
 	admitted := make(chan *admission.Pending, wire.InFlightMax)
 	ended := make(chan error, 1)
 	go func() { // ends with the stream, which ends when this call returns
 		defer close(admitted)
 		for {
-			batch, err := stream.Recv()
+			message, err := stream.Recv()
 			if err != nil {
 				ended <- err
 				return
 			}
 			select {
-			case <-s.draining:
+			case <-draining:
 				ended <- wire.Errorf(wire.ReasonHubDraining, "not taken: send it again elsewhere")
 				return
 			default:
 			}
 			select {
-			case admitted <- s.cfg.Admission.Admit(who, batch):
+			case admitted <- admit(message):
 			case <-ctx.Done():
 				ended <- context.Cause(ctx)
 				return
@@ -155,15 +194,15 @@ func (s *Server) Publish(ctx context.Context, stream wire.PublishStream) error {
 			if err := stream.Send(pending.Wait(ctx)); err != nil {
 				return err
 			}
-		case <-s.draining:
-			return s.answerRest(ctx, stream, admitted)
+		case <-draining:
+			return answerRest(ctx, stream, admitted)
 		}
 	}
 }
 
 // answerRest answers what is admitted already and ends the stream. What the
 // agent sent and got no answer to it sends again.
-func (s *Server) answerRest(ctx context.Context, stream wire.PublishStream, admitted <-chan *admission.Pending) error {
+func answerRest[M any](ctx context.Context, stream asked[M], admitted <-chan *admission.Pending) error {
 	for {
 		select {
 		case pending, more := <-admitted:

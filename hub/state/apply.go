@@ -49,6 +49,10 @@ func (m *Machine) command(c command.Command, e *command.Entry, res *Result) Comm
 		return CommandResult{Reason: m.node(c, e.TimeMillis)}
 	case *command.Token:
 		return CommandResult{Reason: m.token(c, e.TimeMillis)}
+	case *command.Offer:
+		return m.offer(c, e, res)
+	case *command.OfferPact:
+		return m.offerPact(c, res)
 	}
 	return CommandResult{Reason: ReasonUnfounded} // unreachable: the codec knows no other
 }
@@ -90,28 +94,66 @@ func (m *Machine) fork(c *command.Fork, res *Result) Reason {
 }
 
 func (m *Machine) putPact(c *command.PutPact, res *Result) CommandResult {
-	next, err := pact.Decode(c.Document)
-	switch {
-	case m.hub.IsZero():
-		return CommandResult{Reason: ReasonUnfounded}
-	case errors.Is(err, pact.ErrNewer):
-		return CommandResult{Reason: ReasonPactNewer}
-	case err != nil:
-		return CommandResult{Reason: ReasonPactInvalid}
+	next, reason := m.readPact(c.Document)
+	if reason != "" {
+		return CommandResult{Reason: reason}
 	}
 	p, known := m.pacts[next.Name]
 	switch {
-	case !known && len(m.pacts) >= PactsMax:
-		return CommandResult{Reason: ReasonPacts}
-	case !known: // at any version: a hub that is rebuilt takes what its members hold
-		p = newPactState()
-		m.pacts[next.Name] = p
+	case !known: // at any version: what an operator configures, he vouches for
 	case bytes.Equal(p.document, c.Document):
 		return CommandResult{Version: next.Version}
 	case next.Version != p.agreed.Version+1:
 		return CommandResult{Reason: ReasonPactVersion, Version: p.agreed.Version}
 	}
-	p.agreed, p.document = next, bytes.Clone(c.Document)
+	return m.install(next, c.Document, res)
+}
+
+// offerPact puts a version in force that all its members hold. It may skip
+// versions that this hub has lost, and never goes back.
+func (m *Machine) offerPact(c *command.OfferPact, res *Result) CommandResult {
+	next, reason := m.readPact(c.Document)
+	if reason != "" {
+		return CommandResult{Reason: reason}
+	}
+	p, known := m.pacts[next.Name]
+	switch {
+	case known && bytes.Equal(p.document, c.Document):
+		return CommandResult{Version: next.Version}
+	case known && next.Version <= p.agreed.Version:
+		return CommandResult{Reason: ReasonPactVersion, Version: p.agreed.Version}
+	case !accepted(next, c.Sites) || known && !accepted(p.agreed, c.Sites):
+		return CommandResult{Reason: ReasonUnaccepted}
+	}
+	return m.install(next, c.Document, res)
+}
+
+func accepted(p *pact.Pact, by []crdt.Site) bool {
+	return !slices.ContainsFunc(p.Members, func(site crdt.Site) bool { return !slices.Contains(by, site) })
+}
+
+func (m *Machine) readPact(document []byte) (*pact.Pact, Reason) {
+	next, err := pact.Decode(document)
+	switch {
+	case m.hub.IsZero():
+		return nil, ReasonUnfounded
+	case errors.Is(err, pact.ErrNewer):
+		return nil, ReasonPactNewer
+	case err != nil:
+		return nil, ReasonPactInvalid
+	case m.pacts[next.Name] == nil && len(m.pacts) >= PactsMax:
+		return nil, ReasonPacts
+	}
+	return next, ""
+}
+
+func (m *Machine) install(next *pact.Pact, document []byte, res *Result) CommandResult {
+	p, known := m.pacts[next.Name]
+	if !known {
+		p = newPactState()
+		m.pacts[next.Name] = p
+	}
+	p.agreed, p.document = next, bytes.Clone(document)
 	m.advance(next.Name, res)
 	return CommandResult{Version: next.Version}
 }

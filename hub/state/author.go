@@ -15,12 +15,13 @@ type author struct {
 	name    crdt.Author // the one copy of its strings
 	seen    crdt.Seq
 	applied crdt.Seq
+	heard   crdt.Seq // newest among offered ops; what is above seen is not answered for
 	refused []RefusedRun
 	dirty   bool // is in the Machine's dirty list
 }
 
 func (a *author) state() AuthorState {
-	return AuthorState{Author: a.name, Seen: a.seen, Applied: a.applied}
+	return AuthorState{Author: a.name, Seen: a.seen, Applied: a.applied, Heard: a.heard}
 }
 
 // refusal returns why seq was refused, "" if it was applied.

@@ -225,12 +225,21 @@ func TestRestoreRefuses(t *testing.T) {
 func FuzzApply(f *testing.F) {
 	l := newLog(f)
 	a, b := author("acme", 1), author("globex", 1)
-	l.publish(epochOne, crdt.OpID{}, edit(a, 1, key(1, "title"), 1, "x"), edit(a, 2, key(1, "notes"), 2, "y"))
+	first := edit(a, 1, key(1, "title"), 1, "x")
+	l.publish(epochOne, crdt.OpID{}, first, edit(a, 2, key(1, "notes"), 2, "y"))
 	l.publish(epochOne, crdt.OpID{}, edit(b, 1, key(1, "title"), 3, "z"))
 	del := edit(b, 2, key(1, crdt.FieldLife), 4, "")
 	del.Value = crdt.Life{Deleted: true}.Envelope()
 	l.publish(epochOne, crdt.OpID{}, del)
 	l.apply(&command.Audit{}, &command.Fork{Parent: epochOne, Child: 2})
+	lost := l.m.Get(key(1, crdt.LostField("title", first.Digest())))
+	if lost == nil {
+		f.Fatal("no conflict record to offer")
+	}
+	at := crdt.Position{Epoch: 9, Offset: 4}
+	l.offer("globex", crdt.Lineage{{Child: 9, Parent: 8, At: 2}}, &command.OfferEnd{After: crdt.OpID{Author: b, Seq: 7}, Held: []crdt.Position{at}},
+		command.Offered{Op: del, Birth: at}, command.Offered{Op: lost.Register.Op, Birth: at}, command.Offered{Op: edit(a, 9, key(1, "title"), 9, "late"), Birth: at})
+	l.apply(&command.OfferPact{Sites: []crdt.Site{"acme", "globex", "initech"}, Document: agreement(4).Encode()})
 	start := l.m.Image()
 	for _, e := range l.entries {
 		raw := e.Encode()

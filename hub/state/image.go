@@ -19,6 +19,7 @@ type AuthorState struct {
 	Author  crdt.Author
 	Seen    crdt.Seq // newest that was answered for good
 	Applied crdt.Seq // newest that was applied
+	Heard   crdt.Seq // newest among the ops that members offered
 }
 
 // RefusedRun is a run of seqs that were refused for one reason.

@@ -157,6 +157,7 @@ type Slice struct {
 	Cursor      crdt.Position
 	Head        crdt.Offset
 	PactVersion uint32
+	Lineage     crdt.Lineage // immutable; another slice when it has changed
 }
 
 // Feed reads the newest versions behind a cursor, at most entriesMax of them
@@ -179,6 +180,6 @@ func (m *Machine) Feed(name crdt.Pact, after crdt.Position, entriesMax, bytesMax
 	entries, cursor := p.feed.read(after.Offset, p.head, entriesMax, bytesMax)
 	return Slice{
 		Entries: entries, Cursor: crdt.Position{Epoch: m.epoch, Offset: cursor},
-		Head: p.head, PactVersion: p.agreed.Version,
+		Head: p.head, PactVersion: p.agreed.Version, Lineage: slices.Clip(p.lineage),
 	}, nil
 }

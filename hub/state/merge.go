@@ -105,11 +105,14 @@ func (m *Machine) resolve(p *pactState, rec *record, cur, s *Stored, verdict crd
 	m.put(p, rec, &Stored{Register: crdt.NewRegister(lost.Op(), crdt.Position{})})
 }
 
-// put makes s the newest version of its register, at the next offset.
+// put makes s the newest version of its register, at the next offset. It is born
+// there, unless it was born somewhere before.
 func (m *Machine) put(p *pactState, rec *record, s *Stored) {
 	p.head++
 	s.Offset = p.head
-	s.Register.Birth = crdt.Position{Epoch: m.epoch, Offset: p.head}
+	if s.Register.Birth.IsZero() {
+		s.Register.Birth = crdt.Position{Epoch: m.epoch, Offset: p.head}
+	}
 	if old := rec.put(s); old != nil {
 		p.feed.drop(old.Offset)
 		p.registers.Remove(old.Register.Digest)

@@ -13,13 +13,9 @@ const fieldBytesMax = crdt.FieldBytesMax - len("~lost/") - len("/") - 32
 
 func (m *Machine) publish(c *command.Publish, e *command.Entry, res *Result) CommandResult {
 	out := CommandResult{Ops: make([]OpResult, len(c.Ops))}
-	p, reason := m.admit(c)
+	p, reason := m.admit(c.Pact, c.Epoch, c.Site)
 	if reason != "" {
-		for i := range out.Ops {
-			out.Ops[i] = OpResult{Outcome: OutcomeRetry, Reason: reason}
-		}
-		out.Reason = reason
-		return out
+		return out.later(reason)
 	}
 	head, before := p.head, c.After
 	i := 0
@@ -34,17 +30,26 @@ func (m *Machine) publish(c *command.Publish, e *command.Entry, res *Result) Com
 	return out
 }
 
+// later answers everything with retry.
+func (r CommandResult) later(reason Reason) CommandResult {
+	for i := range r.Ops {
+		r.Ops[i] = OpResult{Outcome: OutcomeRetry, Reason: reason}
+	}
+	r.Reason = reason
+	return r
+}
+
 // admit finds the pact of a batch, or says why none of the batch is taken.
-func (m *Machine) admit(c *command.Publish) (*pactState, Reason) {
-	p, ok := m.pacts[c.Pact]
+func (m *Machine) admit(name crdt.Pact, epoch crdt.Epoch, site crdt.Site) (*pactState, Reason) {
+	p, ok := m.pacts[name]
 	switch {
 	case m.hub.IsZero():
 		return nil, ReasonUnfounded
-	case c.Epoch != m.epoch:
+	case epoch != m.epoch:
 		return nil, ReasonEpoch
 	case !ok:
 		return nil, ReasonPactUnknown
-	case !p.agreed.IsMember(c.Site):
+	case !p.agreed.IsMember(site):
 		return nil, ReasonNotMember
 	}
 	return p, ""
@@ -80,7 +85,7 @@ func (m *Machine) op(
 	}
 	m.dirty.author(p, a)
 	p.sumSeen++
-	reason := p.check(c, op, e)
+	reason := p.check(c, a, op, e)
 	var offset crdt.Offset
 	if reason == "" {
 		offset, reason = m.merge(p, a, op, sha256.Sum256(canonical))
@@ -121,21 +126,39 @@ func (p *pactState) again(a *author, op *crdt.Op, canonical []byte) OpResult {
 
 // check says why op is refused whatever its register holds. What it answers
 // consumes the seq.
-func (p *pactState) check(c *command.Publish, op *crdt.Op, e *command.Entry) Reason {
+func (p *pactState) check(c *command.Publish, a *author, op *crdt.Op, e *command.Entry) Reason {
 	if op.Key.Pact != c.Pact || len(op.Key.Field) > fieldBytesMax || !wellFormed(op) {
 		return ReasonMalformed
 	}
 	if reason := p.agreed.CheckOp(c.Site, op); reason != "" {
 		return Reason(reason)
 	}
-	ahead := op.Stamp.Millis() - e.TimeMillis
-	if op.Stamp.Millis() > e.TimeMillis && (ahead < 0 || uint64(ahead) > e.DriftMaxMillis) {
+	switch {
+	case future(op.Stamp, e):
 		return ReasonStampFuture
+	case op.Seq <= a.heard && p.standsOn(op):
+		return ReasonSeqReused
 	}
 	if birth := op.Base.Birth; birth.Epoch == c.Epoch && birth.Offset > p.head {
 		return ReasonStampBase // nobody can have seen that
 	}
 	return p.room(op)
+}
+
+// future reports whether a stamp is further ahead of the leader than is allowed.
+func future(stamp crdt.Stamp, e *command.Entry) bool {
+	ahead := stamp.Millis() - e.TimeMillis
+	return stamp.Millis() > e.TimeMillis && (ahead < 0 || uint64(ahead) > e.DriftMaxMillis)
+}
+
+// standsOn reports whether the name of op stands on other content.
+func (p *pactState) standsOn(op *crdt.Op) bool {
+	rec := p.records[recordKey{op.Key.Type, op.Key.Record}]
+	if rec == nil {
+		return false
+	}
+	cur := rec.get(op.Key.Field)
+	return cur != nil && cur.Register.Op.ID() == op.ID() && cur.Register.Digest != op.Digest()
 }
 
 func wellFormed(op *crdt.Op) bool {

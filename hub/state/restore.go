@@ -86,11 +86,11 @@ func build(img *Image) (map[crdt.Pact]*pactState, error) {
 
 func (p *pactState) load(row *AuthorRow) {
 	a := &author{
-		name: row.State.Author, seen: row.State.Seen, applied: row.State.Applied,
+		name: row.State.Author, seen: row.State.Seen, applied: row.State.Applied, heard: row.State.Heard,
 		refused: slices.Clone(row.Refused),
 	}
 	p.authors[a.name] = a
-	p.sumSeen += uint64(a.seen)
+	p.sumSeen += uint64(a.seen) + uint64(a.heard)
 	p.sumRefused += a.refusals()
 }
 

@@ -39,10 +39,11 @@ const (
 	ReasonEpoch       Reason = "epoch.changed" // retry
 	ReasonPactUnknown Reason = "pact.unknown"  // retry
 	ReasonNotMember   Reason = "pact.not_member"
-	ReasonPactVersion Reason = "pact.version" // of a PutPact: not the next version
-	ReasonPactInvalid Reason = "pact.invalid" // of a PutPact: unreadable document
+	ReasonPactVersion Reason = "pact.version" // of a document: not the next version
+	ReasonPactInvalid Reason = "pact.invalid" // of a document: unreadable
 	ReasonPactNewer   Reason = "version.newer"
-	ReasonPacts       Reason = "quota.pacts" // of a PutPact: PactsMax reached
+	ReasonUnaccepted  Reason = "pact.unaccepted" // of an OfferPact: a member is missing
+	ReasonPacts       Reason = "quota.pacts"     // of a document: PactsMax reached
 	ReasonRecords     Reason = "quota.records"
 	ReasonRegisters   Reason = "quota.registers"
 	ReasonUnfounded   Reason = "hub.readonly" // no Found was applied yet
@@ -71,11 +72,12 @@ type OpResult struct {
 // CommandResult answers one command.
 type CommandResult struct {
 	// Reason why the command as a whole had no effect; empty if it had. The Ops of
-	// a Publish carry it too.
+	// a Publish or Offer carry it too.
 	Reason Reason
-	// Ops answers each op of a Publish, in order.
+	// Ops answers each op of a Publish, or each register of an Offer and behind
+	// them its end, in order.
 	Ops []OpResult
-	// Version is the pact's version in force after a PutPact that was not refused.
+	// Version is the pact's version in force after a document that was not refused.
 	Version uint32
 	// Verdict is that of a Tally, 0 of every other command.
 	Verdict command.Verdict

@@ -15,6 +15,7 @@ import (
 type sim struct {
 	*log
 	t       *rapid.T
+	epoch   crdt.Epoch
 	agents  []*agent
 	applied map[crdt.Digest]crdt.Op
 	saw     map[crdt.Digest]map[crdt.Digest]bool // of every op made, transitively
@@ -28,6 +29,19 @@ type agent struct {
 	acked  int       // prefix of outbox that is answered
 	cursor crdt.Position
 	shown  map[crdt.Key]shown
+
+	inbox  map[crdt.Key]held // everything that the feed ever told
+	passed int               // prefix of outbox that left it: answered, and the feed has shown what became of it
+	offers *offering         // nil: nothing to bring
+	whole  crdt.Offset       // the newest head that was read to
+	held   []crdt.Position   // how far older epochs were read
+	told   crdt.Lineage      // at the newest greeting
+}
+
+// held is a register and where it was read.
+type held struct {
+	crdt.Register
+	place crdt.Position
 }
 
 // shown is what a user has before his eyes in one field.
@@ -40,11 +54,14 @@ type shown struct {
 
 func newSim(t *rapid.T, l *log) *sim {
 	s := &sim{
-		log: l, t: t, applied: map[crdt.Digest]crdt.Op{},
+		log: l, t: t, epoch: epochOne, applied: map[crdt.Digest]crdt.Op{},
 		saw: map[crdt.Digest]map[crdt.Digest]bool{}, answers: map[crdt.OpID]state.OpResult{},
 	}
 	for _, site := range []crdt.Site{"acme", "globex", "initech"} {
-		s.agents = append(s.agents, &agent{author: author(site, 1), next: 1, shown: map[crdt.Key]shown{}})
+		s.agents = append(s.agents, &agent{
+			author: author(site, 1), next: 1, shown: map[crdt.Key]shown{}, inbox: map[crdt.Key]held{},
+			cursor: crdt.Position{Epoch: epochOne},
+		})
 	}
 	return s
 }
@@ -131,9 +148,13 @@ func (s *sim) read(a *agent) {
 	if err != nil {
 		s.t.Fatal(err)
 	}
-	a.cursor = slice.Cursor
+	a.cursor, a.told = slice.Cursor, slice.Lineage
 	for _, e := range slice.Entries {
 		reg := e.Register
+		known := a.inbox[reg.Op.Key]
+		if known.IsZero() || reg.Compare(&known.Register) >= 0 {
+			a.inbox[reg.Op.Key] = held{reg, crdt.Position{Epoch: s.epoch, Offset: e.Offset}}
+		}
 		if reg.Op.Key.Field.IsLost() {
 			continue
 		}
@@ -142,6 +163,14 @@ func (s *sim) read(a *agent) {
 			a.shown[reg.Op.Key] = shown{
 				base: crdt.Base{Pred: reg.Op.ID(), Birth: reg.Birth}, stamp: reg.Op.Stamp, digest: reg.Digest, reg: reg,
 			}
+		}
+	}
+	// Only a feed read to its head shows all of what became of an op: before that,
+	// what replaced it may lie ahead.
+	if a.cursor.Offset == slice.Head {
+		a.whole = a.cursor.Offset
+		for a.passed < a.acked && s.answers[a.outbox[a.passed].ID()].Offset <= a.whole {
+			a.passed++
 		}
 	}
 }
@@ -153,8 +182,8 @@ func (s *sim) send(a *agent) {
 		return
 	}
 	from := a.acked
-	if rapid.IntRange(0, 3).Draw(s.t, "anywhere") == 0 {
-		from = rapid.IntRange(0, len(a.outbox)-1).Draw(s.t, "from")
+	if first := s.first(a); first < len(a.outbox) && rapid.IntRange(0, 3).Draw(s.t, "anywhere") == 0 {
+		from = rapid.IntRange(first, len(a.outbox)-1).Draw(s.t, "from")
 	}
 	if from == len(a.outbox) {
 		return
@@ -162,16 +191,27 @@ func (s *sim) send(a *agent) {
 	s.publishRun(a, from, rapid.IntRange(from+1, len(a.outbox)).Draw(s.t, "to"))
 }
 
+// first is the oldest op that may still be on its way: what left the outbox in
+// another epoch is refused by the epoch of its batch.
+func (s *sim) first(a *agent) int {
+	if s.epoch == epochOne {
+		return 0
+	}
+	return a.passed
+}
+
 func (s *sim) publishRun(a *agent, from, to int) {
 	var after crdt.OpID
 	if from > 0 {
 		after = a.outbox[from-1].ID()
 	}
-	results := s.publish(epochOne, after, a.outbox[from:to]...)
+	results := s.publish(s.epoch, after, a.outbox[from:to]...)
 	for i, r := range results {
 		op := a.outbox[from+i]
 		gap := from+i > a.acked
 		switch {
+		case gap && s.epoch != epochOne && r.Outcome != state.OutcomeGap: // the backup knew it
+			continue
 		case gap != (r.Outcome == state.OutcomeGap):
 			s.t.Fatalf("op %s: outcome %s %q, %d of %d acknowledged", op.ID(), r.Outcome, r.Reason, a.acked, from+i)
 		case gap:

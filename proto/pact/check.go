@@ -66,6 +66,20 @@ func (p *Pact) CheckOp(site crdt.Site, op *crdt.Op) string {
 	return ""
 }
 
+// CheckStanding reports why op may not stand in a register, whenever it was
+// written: as CheckOp says to its author, except that a field which changed since
+// keeps what stood in it. Hubs ask it of what members offer; of a conflict record
+// they ask it of the loser.
+func (p *Pact) CheckStanding(op *crdt.Op) string {
+	f, _ := p.register(op.Author.Site, op.Key.Type, op.Key.Field)
+	if f == nil || op.PactVersion == 0 || op.PactVersion >= f.Since {
+		return p.CheckOp(op.Author.Site, op)
+	}
+	now := *op
+	now.PactVersion = f.Since
+	return p.CheckOp(op.Author.Site, &now)
+}
+
 // CheckEntry reports why a receiving agent may not act on op from the feed: as
 // CheckOp says to its author, and of a conflict record what it says of the loser.
 func (p *Pact) CheckEntry(op *crdt.Op) string {

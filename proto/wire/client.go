@@ -83,6 +83,56 @@ func (p *PublishClient) Recv() (BatchResult, error) {
 // CloseSend says that no batch follows.
 func (p *PublishClient) CloseSend() error { return fromStatus(p.stream.CloseSend()) }
 
+// Offer opens a stream of offers. Cancel ctx to end it at once; or CloseSend and
+// Recv until io.EOF.
+func (c *Client) Offer(ctx context.Context) (*OfferClient, error) {
+	stream, err := c.rpc.Offer(ctx)
+	if err != nil {
+		return nil, fromStatus(err)
+	}
+	return &OfferClient{stream: stream}, nil
+}
+
+// OfferClient sends offers and receives their results, in order. One goroutine
+// may send while another receives.
+type OfferClient struct {
+	stream syncv1.SyncService_OfferClient
+}
+
+// Send sends o, or refuses it with the reason that the hub would give. A broken
+// stream gives io.EOF; Recv then says why.
+func (o *OfferClient) Send(part Offer) error {
+	m, err := encodeOffer(part)
+	if err != nil {
+		return err
+	}
+	return fromStatus(o.stream.Send(m))
+}
+
+// Recv returns the next result; io.EOF after CloseSend and the last one.
+func (o *OfferClient) Recv() (BatchResult, error) {
+	m, err := o.stream.Recv()
+	if err != nil {
+		return BatchResult{}, fromStatus(err)
+	}
+	return decodeOfferResult(m)
+}
+
+// CloseSend says that nothing more is offered.
+func (o *OfferClient) CloseSend() error { return fromStatus(o.stream.CloseSend()) }
+
+// OfferPact says that the calling site has accepted a pact document.
+func (c *Client) OfferPact(ctx context.Context, document []byte) (Acceptance, error) {
+	if err := checkDocument(document); err != nil {
+		return Acceptance{}, err
+	}
+	m, err := c.rpc.OfferPact(ctx, &syncv1.OfferPactRequest{Document: document})
+	if err != nil {
+		return Acceptance{}, fromStatus(err)
+	}
+	return decodeAcceptance(m)
+}
+
 // FeedWindow is how many messages of a feed may be under way to one subscriber.
 const FeedWindow = 16
 

@@ -65,7 +65,7 @@ func TestSliceRoundTrip(t *testing.T) {
 			return a.Offset == b.Offset && a.Register.Birth == b.Register.Birth &&
 				a.Register.Digest == b.Register.Digest && sameOp(a.Register.Op, b.Register.Op)
 		}
-		if got.Cursor != want.Cursor || got.Head != want.Head || got.PactVersion != want.PactVersion ||
+		if got.Cursor != want.Cursor || got.Head != want.Head || got.PactVersion != want.PactVersion || !slices.Equal(got.Lineage, want.Lineage) ||
 			!slices.EqualFunc(got.Entries, want.Entries, same) {
 			t.Fatalf("got %+v, want %+v", got, want)
 		}

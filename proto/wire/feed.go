@@ -11,7 +11,7 @@ func encodeSlice(s Slice) (*syncv1.SubscribeResponse, error) {
 	}
 	m := &syncv1.SubscribeResponse{
 		Cursor: encodePosition(s.Cursor), Head: uint64(s.Head), PactVersion: s.PactVersion,
-		Entries: make([]*syncv1.Entry, len(s.Entries)),
+		Lineage: encodeLineage(s.Lineage), Entries: make([]*syncv1.Entry, len(s.Entries)),
 	}
 	size := 0
 	for i := range s.Entries {
@@ -32,8 +32,12 @@ func decodeSlice(pact crdt.Pact, m *syncv1.SubscribeResponse) (Slice, error) {
 	if n := len(m.GetEntries()); n > SliceEntriesMax {
 		return Slice{}, Errorf(ReasonMalformed, "%d entries, limit %d", n, SliceEntriesMax)
 	}
+	if n := len(m.GetLineage()); n > LineageMax {
+		return Slice{}, Errorf(ReasonMalformed, "%d forks, limit %d", n, LineageMax)
+	}
 	s := Slice{
-		Cursor: decodePosition(m.GetCursor()), Head: crdt.Offset(m.GetHead()), PactVersion: m.GetPactVersion(),
+		Lineage: decodeLineage(m.GetLineage()),
+		Cursor:  decodePosition(m.GetCursor()), Head: crdt.Offset(m.GetHead()), PactVersion: m.GetPactVersion(),
 		Entries: make([]Entry, len(m.GetEntries())),
 	}
 	last := crdt.Offset(0)

@@ -42,7 +42,7 @@ func ids() *rapid.Generator[crdt.OpID] {
 
 func slicesOf() *rapid.Generator[Slice] {
 	return rapid.Custom(func(t *rapid.T) Slice {
-		s := Slice{Entries: []Entry{}, PactVersion: rapid.Uint32().Draw(t, "version")}
+		s := Slice{Entries: []Entry{}, PactVersion: rapid.Uint32().Draw(t, "version"), Lineage: lineages().Draw(t, "lineage")}
 		offset := crdt.Offset(0)
 		for range rapid.IntRange(0, 6).Draw(t, "n") {
 			offset += crdt.Offset(rapid.Uint64Range(1, 1<<50).Draw(t, "step"))
@@ -65,6 +65,7 @@ func authorStates() *rapid.Generator[AuthorState] {
 		return AuthorState{
 			Author: crdttest.Authors().Draw(t, "author"),
 			Seen:   crdt.Seq(rapid.Uint64().Draw(t, "seen")), Applied: crdt.Seq(rapid.Uint64().Draw(t, "applied")),
+			Heard: crdt.Seq(rapid.Uint64().Draw(t, "heard")),
 		}
 	})
 }
@@ -77,6 +78,7 @@ func lineages() *rapid.Generator[crdt.Lineage] {
 				Child:  crdt.Epoch(rapid.Uint64().Draw(t, "child")),
 				Parent: crdt.Epoch(rapid.Uint64().Draw(t, "parent")),
 				At:     crdt.Offset(rapid.Uint64().Draw(t, "at")),
+				From:   crdt.Offset(rapid.Uint64().Draw(t, "from")),
 			})
 		}
 		return l

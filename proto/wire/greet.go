@@ -84,12 +84,10 @@ func encodePactState(p *PactState) *syncv1.PactState {
 		Pact: string(p.Pact), Refused: string(p.Refused),
 		Document: p.Document, Version: p.Version, Head: uint64(p.Head),
 	}
-	for _, f := range p.Lineage {
-		m.Lineage = append(m.Lineage, &syncv1.Fork{Child: uint64(f.Child), Parent: uint64(f.Parent), At: uint64(f.At)})
-	}
+	m.Lineage = encodeLineage(p.Lineage)
 	for _, a := range p.Authors {
 		m.Authors = append(m.Authors, &syncv1.AuthorState{
-			Author: encodeAuthor(a.Author), Seen: uint64(a.Seen), Applied: uint64(a.Applied),
+			Author: encodeAuthor(a.Author), Seen: uint64(a.Seen), Applied: uint64(a.Applied), Heard: uint64(a.Heard),
 		})
 	}
 	return m
@@ -109,21 +107,36 @@ func decodePactState(m *syncv1.PactState) (PactState, error) {
 		Pact: pact, Refused: Reason(m.GetRefused()),
 		Document: m.GetDocument(), Version: m.GetVersion(), Head: crdt.Offset(m.GetHead()),
 	}
-	for _, f := range m.GetLineage() {
-		p.Lineage = append(p.Lineage, crdt.Fork{
-			Child: crdt.Epoch(f.GetChild()), Parent: crdt.Epoch(f.GetParent()), At: crdt.Offset(f.GetAt()),
-		})
-	}
+	p.Lineage = decodeLineage(m.GetLineage())
 	for _, a := range m.GetAuthors() {
 		author, err := decodeAuthor(a.GetAuthor())
 		if err != nil {
 			return PactState{}, err
 		}
 		p.Authors = append(p.Authors, AuthorState{
-			Author: author, Seen: crdt.Seq(a.GetSeen()), Applied: crdt.Seq(a.GetApplied()),
+			Author: author, Seen: crdt.Seq(a.GetSeen()), Applied: crdt.Seq(a.GetApplied()), Heard: crdt.Seq(a.GetHeard()),
 		})
 	}
 	return p, nil
+}
+
+func encodeLineage(l crdt.Lineage) (out []*syncv1.Fork) {
+	for _, f := range l {
+		out = append(out, &syncv1.Fork{
+			Child: uint64(f.Child), Parent: uint64(f.Parent), At: uint64(f.At), From: uint64(f.From),
+		})
+	}
+	return out
+}
+
+func decodeLineage(m []*syncv1.Fork) (out crdt.Lineage) {
+	for _, f := range m {
+		out = append(out, crdt.Fork{
+			Child: crdt.Epoch(f.GetChild()), Parent: crdt.Epoch(f.GetParent()),
+			At: crdt.Offset(f.GetAt()), From: crdt.Offset(f.GetFrom()),
+		})
+	}
+	return out
 }
 
 func protocolOr(v uint32) uint32 {

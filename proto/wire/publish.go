@@ -92,8 +92,8 @@ func encodeResult(r BatchResult) (*syncv1.PublishResponse, error) {
 }
 
 func decodeResult(m *syncv1.PublishResponse) (BatchResult, error) {
-	if n := len(m.GetResults()); n > BatchOpsMax {
-		return BatchResult{}, Errorf(ReasonMalformed, "%d results, limit %d", n, BatchOpsMax)
+	if n := len(m.GetResults()); n > BatchOpsMax+1 { // one more for the end of an offer
+		return BatchResult{}, Errorf(ReasonMalformed, "%d results, limit %d", n, BatchOpsMax+1)
 	}
 	if n := len(m.GetLeader()); n > hostPortBytesMax {
 		return BatchResult{}, Errorf(ReasonMalformed, "leader of %d bytes, limit %d", n, hostPortBytesMax)

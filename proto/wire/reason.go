@@ -22,6 +22,8 @@ const (
 	ReasonPactDelete    Reason = "pact.delete"
 	ReasonPactValue     Reason = "pact.value"
 	ReasonPactInvalid   Reason = "pact.invalid"
+	// ReasonPactUnaccepted is about a document, not about an op.
+	ReasonPactUnaccepted Reason = "pact.unaccepted"
 
 	ReasonAuthorUnknown Reason = "author.unknown"
 	ReasonAuthorForged  Reason = "author.forged"
@@ -145,6 +147,7 @@ var reasons = []Description{
 	{ReasonPactDelete, "This site may not delete records of the pact.", false, FateHold, codes.PermissionDenied},
 	{ReasonPactValue, "The value does not fit the field's type or limits.", false, FateHold, codes.InvalidArgument},
 	{ReasonPactInvalid, "The pact's document cannot be read or breaks a rule.", false, FateNone, codes.InvalidArgument},
+	{ReasonPactUnaccepted, "Not every member has accepted this version of the pact.", true, FateNone, codes.FailedPrecondition},
 
 	{ReasonAuthorUnknown, "The caller showed no certificate of an agent.", false, FateResend, codes.Unauthenticated},
 	{ReasonAuthorForged, "The op names another author than the caller.", false, FateHold, codes.PermissionDenied},

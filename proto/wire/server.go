@@ -21,6 +21,10 @@ type Server interface {
 	Greet(ctx context.Context, h Hello) (Welcome, error)
 	// Publish answers each batch of s in order, until Recv gives io.EOF.
 	Publish(ctx context.Context, s PublishStream) error
+	// Offer answers each part of s in order, until Recv gives io.EOF.
+	Offer(ctx context.Context, s OfferStream) error
+	// OfferPact takes in that the caller's site accepted document.
+	OfferPact(ctx context.Context, document []byte) (Acceptance, error)
 	// Subscribe sends the feed after cursor until ctx ends.
 	Subscribe(ctx context.Context, pact crdt.Pact, cursor crdt.Position, s FeedStream) error
 }
@@ -33,6 +37,12 @@ type PublishStream interface {
 	// memory that belongs to the caller.
 	Recv() (Batch, error)
 	// Send answers the oldest unanswered batch.
+	Send(BatchResult) error
+}
+
+// OfferStream is one agent's stream of offers; as PublishStream.
+type OfferStream interface {
+	Recv() (Offer, error)
 	Send(BatchResult) error
 }
 
@@ -66,21 +76,41 @@ func (a *adapter) Greet(ctx context.Context, m *syncv1.GreetRequest) (*syncv1.Gr
 }
 
 func (a *adapter) Publish(stream syncv1.SyncService_PublishServer) error {
-	s := &publishStream{stream: stream, slots: make(chan struct{}, InFlightMax)}
+	s := &publishStream{stream: stream, slots: newSlots()}
 	return toStreamStatus(a.server.Publish(stream.Context(), s))
+}
+
+// slots holds one token per unanswered message of a stream.
+type slots chan struct{}
+
+func newSlots() slots { return make(slots, InFlightMax) }
+
+// take waits until a message may be read.
+func (s slots) take(ctx context.Context) error {
+	select {
+	case s <- struct{}{}:
+		return nil
+	case <-ctx.Done():
+		return ctx.Err()
+	}
+}
+
+// answered gives a token back.
+func (s slots) answered() {
+	select {
+	case <-s:
+	default: // an answer to nothing; the client will say so
+	}
 }
 
 type publishStream struct {
 	stream syncv1.SyncService_PublishServer
-	slots  chan struct{} // one token per unanswered batch
+	slots  slots
 }
 
 func (s *publishStream) Recv() (Batch, error) {
-	ctx := s.stream.Context()
-	select {
-	case s.slots <- struct{}{}:
-	case <-ctx.Done():
-		return Batch{}, ctx.Err()
+	if err := s.slots.take(s.stream.Context()); err != nil {
+		return Batch{}, err
 	}
 	m, err := s.stream.Recv()
 	if err != nil {
@@ -97,11 +127,52 @@ func (s *publishStream) Send(r BatchResult) error {
 	if err := s.stream.Send(m); err != nil {
 		return fromStatus(err)
 	}
-	select {
-	case <-s.slots:
-	default: // an answer to no batch; the client will say so
-	}
+	s.slots.answered()
 	return nil
+}
+
+func (a *adapter) Offer(stream syncv1.SyncService_OfferServer) error {
+	s := &offerStream{stream: stream, slots: newSlots()}
+	return toStreamStatus(a.server.Offer(stream.Context(), s))
+}
+
+type offerStream struct {
+	stream syncv1.SyncService_OfferServer
+	slots  slots
+}
+
+func (s *offerStream) Recv() (Offer, error) {
+	if err := s.slots.take(s.stream.Context()); err != nil {
+		return Offer{}, err
+	}
+	m, err := s.stream.Recv()
+	if err != nil {
+		return Offer{}, fromStatus(err)
+	}
+	return decodeOffer(m)
+}
+
+func (s *offerStream) Send(r BatchResult) error {
+	m, err := encodeOfferResult(r)
+	if err != nil {
+		return err
+	}
+	if err := s.stream.Send(m); err != nil {
+		return fromStatus(err)
+	}
+	s.slots.answered()
+	return nil
+}
+
+func (a *adapter) OfferPact(ctx context.Context, m *syncv1.OfferPactRequest) (*syncv1.OfferPactResponse, error) {
+	if err := checkDocument(m.GetDocument()); err != nil {
+		return nil, toStatus(err)
+	}
+	accepted, err := a.server.OfferPact(ctx, m.GetDocument())
+	if err != nil {
+		return nil, toStatus(err)
+	}
+	return encodeAcceptance(accepted), nil
 }
 
 func (a *adapter) Subscribe(stream syncv1.SyncService_SubscribeServer) error {

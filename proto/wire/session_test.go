@@ -34,11 +34,19 @@ type hub struct {
 	greet     func(context.Context, wire.Hello) (wire.Welcome, error)
 	publish   func(context.Context, wire.PublishStream) error
 	subscribe func(context.Context, crdt.Pact, crdt.Position, wire.FeedStream) error
+	offer     func(context.Context, wire.OfferStream) error
+	offerPact func([]byte) (wire.Acceptance, error)
 }
 
 func (h hub) Greet(ctx context.Context, m wire.Hello) (wire.Welcome, error) { return h.greet(ctx, m) }
 
 func (h hub) Publish(ctx context.Context, s wire.PublishStream) error { return h.publish(ctx, s) }
+
+func (h hub) Offer(ctx context.Context, s wire.OfferStream) error { return h.offer(ctx, s) }
+
+func (h hub) OfferPact(_ context.Context, document []byte) (wire.Acceptance, error) {
+	return h.offerPact(document)
+}
 
 func (h hub) Subscribe(ctx context.Context, p crdt.Pact, c crdt.Position, s wire.FeedStream) error {
 	return h.subscribe(ctx, p, c, s)

@@ -126,6 +126,7 @@ func AppendAuthor(b []byte, a *StoredAuthor) []byte {
 	m := &storagev1.AuthorState{
 		Pact: string(a.Pact), Site: string(a.State.Author.Site), Agent: string(a.State.Author.Agent),
 		Incarnation: a.State.Author.Incarnation, Seen: uint64(a.State.Seen), Applied: uint64(a.State.Applied),
+		Heard: uint64(a.State.Heard),
 	}
 	for _, r := range a.Refused {
 		m.Refused = append(m.Refused, &storagev1.RefusedRun{From: uint64(r.From), To: uint64(r.To), Reason: string(r.Reason)})
@@ -145,7 +146,7 @@ func ReadAuthor(b []byte) (StoredAuthor, error) {
 			Author: crdt.Author{
 				Site: crdt.Site(m.GetSite()), Agent: crdt.AgentName(m.GetAgent()), Incarnation: m.GetIncarnation(),
 			},
-			Seen: crdt.Seq(m.GetSeen()), Applied: crdt.Seq(m.GetApplied()),
+			Seen: crdt.Seq(m.GetSeen()), Applied: crdt.Seq(m.GetApplied()), Heard: crdt.Seq(m.GetHeard()),
 		},
 	}
 	last := crdt.Seq(0)
@@ -164,7 +165,9 @@ func ReadAuthor(b []byte) (StoredAuthor, error) {
 func AppendPact(b []byte, p *StoredPact) []byte {
 	m := &storagev1.PactHead{Pact: string(p.Pact), Document: p.Document}
 	for _, f := range p.Lineage {
-		m.Lineage = append(m.Lineage, &storagev1.Fork{Child: uint64(f.Child), Parent: uint64(f.Parent), At: uint64(f.At)})
+		m.Lineage = append(m.Lineage, &storagev1.Fork{
+			Child: uint64(f.Child), Parent: uint64(f.Parent), At: uint64(f.At), From: uint64(f.From),
+		})
 	}
 	return marshal(b, m)
 }
@@ -178,7 +181,8 @@ func ReadPact(b []byte) (StoredPact, error) {
 	p := StoredPact{Pact: crdt.Pact(m.GetPact()), Document: m.GetDocument()}
 	for _, f := range m.GetLineage() {
 		p.Lineage = append(p.Lineage, crdt.Fork{
-			Child: crdt.Epoch(f.GetChild()), Parent: crdt.Epoch(f.GetParent()), At: crdt.Offset(f.GetAt()),
+			Child: crdt.Epoch(f.GetChild()), Parent: crdt.Epoch(f.GetParent()),
+			At: crdt.Offset(f.GetAt()), From: crdt.Offset(f.GetFrom()),
 		})
 	}
 	return p, nil

@@ -24,6 +24,11 @@ const (
 	// PactState tells of. Where it tells so many, the hub has taken in what older
 	// ones said before.
 	AuthorsTold = 64
+	HeldMax     = 64 // positions of one OfferEnd
+	// OfferedDocumentMax bounds a document of OfferPact, which must fit a log entry.
+	OfferedDocumentMax = 240 << 10
+	// MissingMax bounds the members of an Acceptance.
+	MissingMax = 128
 
 	softwareBytesMax = 255
 	documentBytesMax = 1 << 20
@@ -77,6 +82,7 @@ type AuthorState struct {
 	Author  crdt.Author
 	Seen    crdt.Seq // newest that was answered for good
 	Applied crdt.Seq // newest that was applied
+	Heard   crdt.Seq // newest among the ops that members offered
 }
 
 // Batch is a run of ops in outbox order.
@@ -114,13 +120,43 @@ type OpResult struct {
 	Offset  crdt.Offset // if applied: once the cursor is here the op may leave the outbox
 }
 
-// BatchResult answers one batch, with one result per op in order.
+// BatchResult answers one batch, with one result per op in order; or one part of
+// an offer, with one result per register and then one for the end.
 type BatchResult struct {
 	Batch      uint64
 	Results    []OpResult
 	TimeMillis int64         // the leader's clock
 	RetryAfter time.Duration // with OutcomeRetry: wait at least this long; rounded up to milliseconds
 	Leader     string        // with ReasonLeaderMoved: host:port
+}
+
+// Offer is one part of an offer.
+type Offer struct {
+	ID        uint64 // chosen by the agent, echoed in the answer
+	Pact      crdt.Pact
+	Epoch     crdt.Epoch
+	Registers []Offered    // at most BatchOpsMax, all of Pact
+	Lineage   crdt.Lineage // with the first part: of the epochs that they were read in
+	End       *OfferEnd    // with the last part; other parts have registers
+}
+
+// Offered is one register as its bearer read it from a feed.
+type Offered struct {
+	Op    crdt.Op
+	Birth crdt.Position
+	Place crdt.Position // where it was read; zero: where it was born
+}
+
+// OfferEnd completes an offer.
+type OfferEnd struct {
+	After crdt.OpID       // the op before the first that is yet to be published
+	Held  []crdt.Position // how far each older epoch was read; at most HeldMax
+}
+
+// Acceptance says whether a pact document is in force.
+type Acceptance struct {
+	Version uint32      // in force; 0 if the pact is unknown
+	Missing []crdt.Site // members that have not accepted it yet; none: it is in force
 }
 
 // Entry is the newest version of one register. Register carries Birth and Digest.
@@ -135,4 +171,5 @@ type Slice struct {
 	Cursor      crdt.Position // resume here
 	Head        crdt.Offset
 	PactVersion uint32
+	Lineage     crdt.Lineage // with the first slice, and when it changed
 }

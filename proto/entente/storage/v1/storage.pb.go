@@ -138,7 +138,9 @@ type AuthorState struct {
 	Applied uint64 `protobuf:"varint,6,opt,name=applied,proto3" json:"applied,omitempty"`
 	// What was refused, ascending, without overlap: a resent op gets the same
 	// answer again.
-	Refused       []*RefusedRun `protobuf:"bytes,7,rep,name=refused,proto3" json:"refused,omitempty"`
+	Refused []*RefusedRun `protobuf:"bytes,7,rep,name=refused,proto3" json:"refused,omitempty"`
+	// Newest seq among the ops that members offered to a hub that had lost them.
+	Heard         uint64 `protobuf:"varint,8,opt,name=heard,proto3" json:"heard,omitempty"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
 }
@@ -220,6 +222,13 @@ func (x *AuthorState) GetRefused() []*RefusedRun {
 		return x.Refused
 	}
 	return nil
+}
+
+func (x *AuthorState) GetHeard() uint64 {
+	if x != nil {
+		return x.Heard
+	}
+	return 0
 }
 
 // RefusedRun is a run of seqs that were refused for one reason.
@@ -348,12 +357,14 @@ func (x *PactHead) GetLineage() []*Fork {
 	return nil
 }
 
-// Fork says that epoch child began as a copy of parent up to offset at.
+// Fork says that epoch child knew parent's feed up to offset at: from its
+// beginning, or, where an offer brought it, for what was born at from or later.
 type Fork struct {
 	state         protoimpl.MessageState `protogen:"open.v1"`
 	Child         uint64                 `protobuf:"fixed64,1,opt,name=child,proto3" json:"child,omitempty"`
 	Parent        uint64                 `protobuf:"fixed64,2,opt,name=parent,proto3" json:"parent,omitempty"`
 	At            uint64                 `protobuf:"varint,3,opt,name=at,proto3" json:"at,omitempty"`
+	From          uint64                 `protobuf:"varint,4,opt,name=from,proto3" json:"from,omitempty"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
 }
@@ -405,6 +416,13 @@ func (x *Fork) GetParent() uint64 {
 func (x *Fork) GetAt() uint64 {
 	if x != nil {
 		return x.At
+	}
+	return 0
+}
+
+func (x *Fork) GetFrom() uint64 {
+	if x != nil {
+		return x.From
 	}
 	return 0
 }
@@ -789,7 +807,7 @@ type PactDigest struct {
 	// Multiset digest of every current version, 40 bytes (crdt.Multiset).
 	Registers []byte `protobuf:"bytes,4,opt,name=registers,proto3" json:"registers,omitempty"`
 	// How many authors there are, and the sums, modulo 2^64, of their newest seqs
-	// and of their refused ops.
+	// (seen and heard) and of their refused ops.
 	Authors        uint64 `protobuf:"varint,5,opt,name=authors,proto3" json:"authors,omitempty"`
 	AuthorsSeen    uint64 `protobuf:"fixed64,6,opt,name=authors_seen,json=authorsSeen,proto3" json:"authors_seen,omitempty"`
 	AuthorsRefused uint64 `protobuf:"fixed64,7,opt,name=authors_refused,json=authorsRefused,proto3" json:"authors_refused,omitempty"`
@@ -1057,7 +1075,7 @@ const file_entente_storage_v1_storage_proto_rawDesc = "" +
 	"\x06offset\x18\x02 \x01(\x04R\x06offset\x12\x1f\n" +
 	"\vbirth_epoch\x18\x03 \x01(\x06R\n" +
 	"birthEpoch\x12!\n" +
-	"\fbirth_offset\x18\x04 \x01(\x04R\vbirthOffset\"\xd5\x01\n" +
+	"\fbirth_offset\x18\x04 \x01(\x04R\vbirthOffset\"\xeb\x01\n" +
 	"\vAuthorState\x12\x12\n" +
 	"\x04pact\x18\x01 \x01(\tR\x04pact\x12\x12\n" +
 	"\x04site\x18\x02 \x01(\tR\x04site\x12\x14\n" +
@@ -1065,7 +1083,8 @@ const file_entente_storage_v1_storage_proto_rawDesc = "" +
 	"\vincarnation\x18\x04 \x01(\x04R\vincarnation\x12\x12\n" +
 	"\x04seen\x18\x05 \x01(\x04R\x04seen\x12\x18\n" +
 	"\aapplied\x18\x06 \x01(\x04R\aapplied\x128\n" +
-	"\arefused\x18\a \x03(\v2\x1e.entente.storage.v1.RefusedRunR\arefused\"H\n" +
+	"\arefused\x18\a \x03(\v2\x1e.entente.storage.v1.RefusedRunR\arefused\x12\x14\n" +
+	"\x05heard\x18\b \x01(\x04R\x05heard\"H\n" +
 	"\n" +
 	"RefusedRun\x12\x12\n" +
 	"\x04from\x18\x01 \x01(\x04R\x04from\x12\x0e\n" +
@@ -1074,11 +1093,12 @@ const file_entente_storage_v1_storage_proto_rawDesc = "" +
 	"\bPactHead\x12\x12\n" +
 	"\x04pact\x18\x01 \x01(\tR\x04pact\x12\x1a\n" +
 	"\bdocument\x18\x02 \x01(\fR\bdocument\x122\n" +
-	"\alineage\x18\x03 \x03(\v2\x18.entente.storage.v1.ForkR\alineage\"D\n" +
+	"\alineage\x18\x03 \x03(\v2\x18.entente.storage.v1.ForkR\alineage\"X\n" +
 	"\x04Fork\x12\x14\n" +
 	"\x05child\x18\x01 \x01(\x06R\x05child\x12\x16\n" +
 	"\x06parent\x18\x02 \x01(\x06R\x06parent\x12\x0e\n" +
-	"\x02at\x18\x03 \x01(\x04R\x02at\"\xf9\x01\n" +
+	"\x02at\x18\x03 \x01(\x04R\x02at\x12\x12\n" +
+	"\x04from\x18\x04 \x01(\x04R\x04from\"\xf9\x01\n" +
 	"\tStateMeta\x12\x14\n" +
 	"\x05index\x18\x01 \x01(\x04R\x05index\x12\x10\n" +
 	"\x03hub\x18\x02 \x01(\fR\x03hub\x12\x14\n" +

@@ -491,12 +491,15 @@ func (x *PactState) GetAuthors() []*AuthorState {
 	return nil
 }
 
-// Fork says that epoch child began as a copy of parent up to offset at.
+// Fork says that epoch child knew parent's feed up to and including offset at.
+// from is 0 if child began as a copy of it; otherwise an offer brought it up to
+// there, and what was born in child at from or later was judged against all of it.
 type Fork struct {
 	state         protoimpl.MessageState `protogen:"open.v1"`
 	Child         uint64                 `protobuf:"fixed64,1,opt,name=child,proto3" json:"child,omitempty"`
 	Parent        uint64                 `protobuf:"fixed64,2,opt,name=parent,proto3" json:"parent,omitempty"`
 	At            uint64                 `protobuf:"varint,3,opt,name=at,proto3" json:"at,omitempty"`
+	From          uint64                 `protobuf:"varint,4,opt,name=from,proto3" json:"from,omitempty"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
 }
@@ -552,6 +555,13 @@ func (x *Fork) GetAt() uint64 {
 	return 0
 }
 
+func (x *Fork) GetFrom() uint64 {
+	if x != nil {
+		return x.From
+	}
+	return 0
+}
+
 // AuthorState is how far the hub knows one author of one pact.
 type AuthorState struct {
 	state  protoimpl.MessageState `protogen:"open.v1"`
@@ -559,7 +569,10 @@ type AuthorState struct {
 	// Newest seq that was answered for good.
 	Seen uint64 `protobuf:"varint,2,opt,name=seen,proto3" json:"seen,omitempty"`
 	// Newest seq that was applied.
-	Applied       uint64 `protobuf:"varint,3,opt,name=applied,proto3" json:"applied,omitempty"`
+	Applied uint64 `protobuf:"varint,3,opt,name=applied,proto3" json:"applied,omitempty"`
+	// Newest seq among the ops that members offered; the hub may be asked about it
+	// as if it had never seen it.
+	Heard         uint64 `protobuf:"varint,4,opt,name=heard,proto3" json:"heard,omitempty"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
 }
@@ -611,6 +624,13 @@ func (x *AuthorState) GetSeen() uint64 {
 func (x *AuthorState) GetApplied() uint64 {
 	if x != nil {
 		return x.Applied
+	}
+	return 0
+}
+
+func (x *AuthorState) GetHeard() uint64 {
+	if x != nil {
+		return x.Heard
 	}
 	return 0
 }
@@ -1309,7 +1329,10 @@ type SubscribeResponse struct {
 	// Newest offset when this message was made; cursor = head means caught up.
 	Head uint64 `protobuf:"varint,3,opt,name=head,proto3" json:"head,omitempty"`
 	// Version of the pact in force when this message was made.
-	PactVersion   uint32 `protobuf:"varint,4,opt,name=pact_version,json=pactVersion,proto3" json:"pact_version,omitempty"`
+	PactVersion uint32 `protobuf:"varint,4,opt,name=pact_version,json=pactVersion,proto3" json:"pact_version,omitempty"`
+	// With the first message, and again when it has changed: what PactState.lineage
+	// says.
+	Lineage       []*Fork `protobuf:"bytes,5,rep,name=lineage,proto3" json:"lineage,omitempty"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
 }
@@ -1370,6 +1393,13 @@ func (x *SubscribeResponse) GetPactVersion() uint32 {
 		return x.PactVersion
 	}
 	return 0
+}
+
+func (x *SubscribeResponse) GetLineage() []*Fork {
+	if x != nil {
+		return x.Lineage
+	}
+	return nil
 }
 
 // Entry is the newest version of one register.
@@ -1435,6 +1465,433 @@ func (x *Entry) GetOp() *Op {
 	return nil
 }
 
+// OfferedRegister is one register as its bearer read it from a feed.
+type OfferedRegister struct {
+	state protoimpl.MessageState `protogen:"open.v1"`
+	// As it was fed, whoever wrote it; a conflict record has seq 0. Its path field
+	// is reserved for signing, as in Publish.
+	Op *Op `protobuf:"bytes,1,opt,name=op,proto3" json:"op,omitempty"`
+	// Where this version first became current. Never unset.
+	Birth *Position `protobuf:"bytes,2,opt,name=birth,proto3" json:"birth,omitempty"`
+	// Where its bearer read it; unset if that is its birth. It differs in a hub to
+	// which the register was offered before.
+	Place *Position `protobuf:"bytes,3,opt,name=place,proto3" json:"place,omitempty"`
+	// Reserved for signing: root and signature of the batch that the op, or the
+	// loser that a conflict record keeps, was published in.
+	Root          []byte `protobuf:"bytes,4,opt,name=root,proto3" json:"root,omitempty"`
+	Signature     []byte `protobuf:"bytes,5,opt,name=signature,proto3" json:"signature,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *OfferedRegister) Reset() {
+	*x = OfferedRegister{}
+	mi := &file_entente_sync_v1_sync_proto_msgTypes[17]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *OfferedRegister) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*OfferedRegister) ProtoMessage() {}
+
+func (x *OfferedRegister) ProtoReflect() protoreflect.Message {
+	mi := &file_entente_sync_v1_sync_proto_msgTypes[17]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use OfferedRegister.ProtoReflect.Descriptor instead.
+func (*OfferedRegister) Descriptor() ([]byte, []int) {
+	return file_entente_sync_v1_sync_proto_rawDescGZIP(), []int{17}
+}
+
+func (x *OfferedRegister) GetOp() *Op {
+	if x != nil {
+		return x.Op
+	}
+	return nil
+}
+
+func (x *OfferedRegister) GetBirth() *Position {
+	if x != nil {
+		return x.Birth
+	}
+	return nil
+}
+
+func (x *OfferedRegister) GetPlace() *Position {
+	if x != nil {
+		return x.Place
+	}
+	return nil
+}
+
+func (x *OfferedRegister) GetRoot() []byte {
+	if x != nil {
+		return x.Root
+	}
+	return nil
+}
+
+func (x *OfferedRegister) GetSignature() []byte {
+	if x != nil {
+		return x.Signature
+	}
+	return nil
+}
+
+// OfferRequest is one part of an offer.
+type OfferRequest struct {
+	state protoimpl.MessageState `protogen:"open.v1"`
+	// Chosen by the agent, echoed in the answer.
+	Batch uint64 `protobuf:"varint,1,opt,name=batch,proto3" json:"batch,omitempty"`
+	Pact  string `protobuf:"bytes,2,opt,name=pact,proto3" json:"pact,omitempty"`
+	// Epoch that the agent was greeted with; another one is answered with RETRY and
+	// "epoch.changed".
+	Epoch uint64 `protobuf:"fixed64,3,opt,name=epoch,proto3" json:"epoch,omitempty"`
+	// In any order.
+	Registers []*OfferedRegister `protobuf:"bytes,4,rep,name=registers,proto3" json:"registers,omitempty"`
+	// With the last part, which may be without registers.
+	End *OfferEnd `protobuf:"bytes,5,opt,name=end,proto3" json:"end,omitempty"`
+	// With the first part: ancestry of the epochs that the registers were read in,
+	// as their hubs told it.
+	Lineage       []*Fork `protobuf:"bytes,6,rep,name=lineage,proto3" json:"lineage,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *OfferRequest) Reset() {
+	*x = OfferRequest{}
+	mi := &file_entente_sync_v1_sync_proto_msgTypes[18]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *OfferRequest) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*OfferRequest) ProtoMessage() {}
+
+func (x *OfferRequest) ProtoReflect() protoreflect.Message {
+	mi := &file_entente_sync_v1_sync_proto_msgTypes[18]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use OfferRequest.ProtoReflect.Descriptor instead.
+func (*OfferRequest) Descriptor() ([]byte, []int) {
+	return file_entente_sync_v1_sync_proto_rawDescGZIP(), []int{18}
+}
+
+func (x *OfferRequest) GetBatch() uint64 {
+	if x != nil {
+		return x.Batch
+	}
+	return 0
+}
+
+func (x *OfferRequest) GetPact() string {
+	if x != nil {
+		return x.Pact
+	}
+	return ""
+}
+
+func (x *OfferRequest) GetEpoch() uint64 {
+	if x != nil {
+		return x.Epoch
+	}
+	return 0
+}
+
+func (x *OfferRequest) GetRegisters() []*OfferedRegister {
+	if x != nil {
+		return x.Registers
+	}
+	return nil
+}
+
+func (x *OfferRequest) GetEnd() *OfferEnd {
+	if x != nil {
+		return x.End
+	}
+	return nil
+}
+
+func (x *OfferRequest) GetLineage() []*Fork {
+	if x != nil {
+		return x.Lineage
+	}
+	return nil
+}
+
+// OfferEnd completes an offer.
+type OfferEnd struct {
+	state protoimpl.MessageState `protogen:"open.v1"`
+	// The op before the first that the agent has yet to publish: an older hub
+	// answered it and everything before it in the agent's outbox. Unset if there is
+	// none. Of the calling agent.
+	After *OpID `protobuf:"bytes,1,opt,name=after,proto3" json:"after,omitempty"`
+	// How far the agent had read each older epoch. Together with what the hub has,
+	// the offer is all of that; the hub tells of it in PactState.lineage, so that
+	// others need not bring the same.
+	Held          []*Position `protobuf:"bytes,2,rep,name=held,proto3" json:"held,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *OfferEnd) Reset() {
+	*x = OfferEnd{}
+	mi := &file_entente_sync_v1_sync_proto_msgTypes[19]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *OfferEnd) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*OfferEnd) ProtoMessage() {}
+
+func (x *OfferEnd) ProtoReflect() protoreflect.Message {
+	mi := &file_entente_sync_v1_sync_proto_msgTypes[19]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use OfferEnd.ProtoReflect.Descriptor instead.
+func (*OfferEnd) Descriptor() ([]byte, []int) {
+	return file_entente_sync_v1_sync_proto_rawDescGZIP(), []int{19}
+}
+
+func (x *OfferEnd) GetAfter() *OpID {
+	if x != nil {
+		return x.After
+	}
+	return nil
+}
+
+func (x *OfferEnd) GetHeld() []*Position {
+	if x != nil {
+		return x.Held
+	}
+	return nil
+}
+
+// OfferResponse answers one part of an offer.
+type OfferResponse struct {
+	state protoimpl.MessageState `protogen:"open.v1"`
+	Batch uint64                 `protobuf:"varint,1,opt,name=batch,proto3" json:"batch,omitempty"`
+	// One per register, then one for the end; OUTCOME_GAP does not occur.
+	Results []*OpResult `protobuf:"bytes,2,rep,name=results,proto3" json:"results,omitempty"`
+	// The leader's clock, Unix milliseconds.
+	TimeMs int64 `protobuf:"varint,3,opt,name=time_ms,json=timeMs,proto3" json:"time_ms,omitempty"`
+	// With OUTCOME_RETRY: wait at least this long.
+	RetryAfterMs uint32 `protobuf:"varint,4,opt,name=retry_after_ms,json=retryAfterMs,proto3" json:"retry_after_ms,omitempty"`
+	// With reason "leader.moved": where the leader is, as host:port.
+	Leader        string `protobuf:"bytes,5,opt,name=leader,proto3" json:"leader,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *OfferResponse) Reset() {
+	*x = OfferResponse{}
+	mi := &file_entente_sync_v1_sync_proto_msgTypes[20]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *OfferResponse) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*OfferResponse) ProtoMessage() {}
+
+func (x *OfferResponse) ProtoReflect() protoreflect.Message {
+	mi := &file_entente_sync_v1_sync_proto_msgTypes[20]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use OfferResponse.ProtoReflect.Descriptor instead.
+func (*OfferResponse) Descriptor() ([]byte, []int) {
+	return file_entente_sync_v1_sync_proto_rawDescGZIP(), []int{20}
+}
+
+func (x *OfferResponse) GetBatch() uint64 {
+	if x != nil {
+		return x.Batch
+	}
+	return 0
+}
+
+func (x *OfferResponse) GetResults() []*OpResult {
+	if x != nil {
+		return x.Results
+	}
+	return nil
+}
+
+func (x *OfferResponse) GetTimeMs() int64 {
+	if x != nil {
+		return x.TimeMs
+	}
+	return 0
+}
+
+func (x *OfferResponse) GetRetryAfterMs() uint32 {
+	if x != nil {
+		return x.RetryAfterMs
+	}
+	return 0
+}
+
+func (x *OfferResponse) GetLeader() string {
+	if x != nil {
+		return x.Leader
+	}
+	return ""
+}
+
+// OfferPactRequest brings a pact document.
+type OfferPactRequest struct {
+	state protoimpl.MessageState `protogen:"open.v1"`
+	// Canonical bytes of the document that the calling site accepted.
+	Document []byte `protobuf:"bytes,1,opt,name=document,proto3" json:"document,omitempty"`
+	// Reserved for signing: the site's signature of its acceptance.
+	Signature     []byte `protobuf:"bytes,2,opt,name=signature,proto3" json:"signature,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *OfferPactRequest) Reset() {
+	*x = OfferPactRequest{}
+	mi := &file_entente_sync_v1_sync_proto_msgTypes[21]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *OfferPactRequest) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*OfferPactRequest) ProtoMessage() {}
+
+func (x *OfferPactRequest) ProtoReflect() protoreflect.Message {
+	mi := &file_entente_sync_v1_sync_proto_msgTypes[21]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use OfferPactRequest.ProtoReflect.Descriptor instead.
+func (*OfferPactRequest) Descriptor() ([]byte, []int) {
+	return file_entente_sync_v1_sync_proto_rawDescGZIP(), []int{21}
+}
+
+func (x *OfferPactRequest) GetDocument() []byte {
+	if x != nil {
+		return x.Document
+	}
+	return nil
+}
+
+func (x *OfferPactRequest) GetSignature() []byte {
+	if x != nil {
+		return x.Signature
+	}
+	return nil
+}
+
+// OfferPactResponse says what became of it.
+type OfferPactResponse struct {
+	state protoimpl.MessageState `protogen:"open.v1"`
+	// Version in force; 0 if the pact is unknown still.
+	Version uint32 `protobuf:"varint,1,opt,name=version,proto3" json:"version,omitempty"`
+	// Members that have not told that they accepted these bytes; empty if they are
+	// in force.
+	Missing       []string `protobuf:"bytes,2,rep,name=missing,proto3" json:"missing,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *OfferPactResponse) Reset() {
+	*x = OfferPactResponse{}
+	mi := &file_entente_sync_v1_sync_proto_msgTypes[22]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *OfferPactResponse) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*OfferPactResponse) ProtoMessage() {}
+
+func (x *OfferPactResponse) ProtoReflect() protoreflect.Message {
+	mi := &file_entente_sync_v1_sync_proto_msgTypes[22]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use OfferPactResponse.ProtoReflect.Descriptor instead.
+func (*OfferPactResponse) Descriptor() ([]byte, []int) {
+	return file_entente_sync_v1_sync_proto_rawDescGZIP(), []int{22}
+}
+
+func (x *OfferPactResponse) GetVersion() uint32 {
+	if x != nil {
+		return x.Version
+	}
+	return 0
+}
+
+func (x *OfferPactResponse) GetMissing() []string {
+	if x != nil {
+		return x.Missing
+	}
+	return nil
+}
+
 // PutRequest is reserved.
 type PutRequest struct {
 	state         protoimpl.MessageState `protogen:"open.v1"`
@@ -1447,7 +1904,7 @@ type PutRequest struct {
 
 func (x *PutRequest) Reset() {
 	*x = PutRequest{}
-	mi := &file_entente_sync_v1_sync_proto_msgTypes[17]
+	mi := &file_entente_sync_v1_sync_proto_msgTypes[23]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1459,7 +1916,7 @@ func (x *PutRequest) String() string {
 func (*PutRequest) ProtoMessage() {}
 
 func (x *PutRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_entente_sync_v1_sync_proto_msgTypes[17]
+	mi := &file_entente_sync_v1_sync_proto_msgTypes[23]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1472,7 +1929,7 @@ func (x *PutRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use PutRequest.ProtoReflect.Descriptor instead.
 func (*PutRequest) Descriptor() ([]byte, []int) {
-	return file_entente_sync_v1_sync_proto_rawDescGZIP(), []int{17}
+	return file_entente_sync_v1_sync_proto_rawDescGZIP(), []int{23}
 }
 
 func (x *PutRequest) GetPact() string {
@@ -1506,7 +1963,7 @@ type PutResponse struct {
 
 func (x *PutResponse) Reset() {
 	*x = PutResponse{}
-	mi := &file_entente_sync_v1_sync_proto_msgTypes[18]
+	mi := &file_entente_sync_v1_sync_proto_msgTypes[24]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1518,7 +1975,7 @@ func (x *PutResponse) String() string {
 func (*PutResponse) ProtoMessage() {}
 
 func (x *PutResponse) ProtoReflect() protoreflect.Message {
-	mi := &file_entente_sync_v1_sync_proto_msgTypes[18]
+	mi := &file_entente_sync_v1_sync_proto_msgTypes[24]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1531,7 +1988,7 @@ func (x *PutResponse) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use PutResponse.ProtoReflect.Descriptor instead.
 func (*PutResponse) Descriptor() ([]byte, []int) {
-	return file_entente_sync_v1_sync_proto_rawDescGZIP(), []int{18}
+	return file_entente_sync_v1_sync_proto_rawDescGZIP(), []int{24}
 }
 
 func (x *PutResponse) GetBytesStored() uint64 {
@@ -1553,7 +2010,7 @@ type GetRequest struct {
 
 func (x *GetRequest) Reset() {
 	*x = GetRequest{}
-	mi := &file_entente_sync_v1_sync_proto_msgTypes[19]
+	mi := &file_entente_sync_v1_sync_proto_msgTypes[25]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1565,7 +2022,7 @@ func (x *GetRequest) String() string {
 func (*GetRequest) ProtoMessage() {}
 
 func (x *GetRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_entente_sync_v1_sync_proto_msgTypes[19]
+	mi := &file_entente_sync_v1_sync_proto_msgTypes[25]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1578,7 +2035,7 @@ func (x *GetRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use GetRequest.ProtoReflect.Descriptor instead.
 func (*GetRequest) Descriptor() ([]byte, []int) {
-	return file_entente_sync_v1_sync_proto_rawDescGZIP(), []int{19}
+	return file_entente_sync_v1_sync_proto_rawDescGZIP(), []int{25}
 }
 
 func (x *GetRequest) GetPact() string {
@@ -1612,7 +2069,7 @@ type GetResponse struct {
 
 func (x *GetResponse) Reset() {
 	*x = GetResponse{}
-	mi := &file_entente_sync_v1_sync_proto_msgTypes[20]
+	mi := &file_entente_sync_v1_sync_proto_msgTypes[26]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1624,7 +2081,7 @@ func (x *GetResponse) String() string {
 func (*GetResponse) ProtoMessage() {}
 
 func (x *GetResponse) ProtoReflect() protoreflect.Message {
-	mi := &file_entente_sync_v1_sync_proto_msgTypes[20]
+	mi := &file_entente_sync_v1_sync_proto_msgTypes[26]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1637,7 +2094,7 @@ func (x *GetResponse) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use GetResponse.ProtoReflect.Descriptor instead.
 func (*GetResponse) Descriptor() ([]byte, []int) {
-	return file_entente_sync_v1_sync_proto_rawDescGZIP(), []int{20}
+	return file_entente_sync_v1_sync_proto_rawDescGZIP(), []int{26}
 }
 
 func (x *GetResponse) GetChunk() []byte {
@@ -1676,15 +2133,17 @@ const file_entente_sync_v1_sync_proto_rawDesc = "" +
 	"\aversion\x18\x04 \x01(\rR\aversion\x12\x12\n" +
 	"\x04head\x18\x05 \x01(\x04R\x04head\x12/\n" +
 	"\alineage\x18\x06 \x03(\v2\x15.entente.sync.v1.ForkR\alineage\x126\n" +
-	"\aauthors\x18\a \x03(\v2\x1c.entente.sync.v1.AuthorStateR\aauthors\"D\n" +
+	"\aauthors\x18\a \x03(\v2\x1c.entente.sync.v1.AuthorStateR\aauthors\"X\n" +
 	"\x04Fork\x12\x14\n" +
 	"\x05child\x18\x01 \x01(\x06R\x05child\x12\x16\n" +
 	"\x06parent\x18\x02 \x01(\x06R\x06parent\x12\x0e\n" +
-	"\x02at\x18\x03 \x01(\x04R\x02at\"l\n" +
+	"\x02at\x18\x03 \x01(\x04R\x02at\x12\x12\n" +
+	"\x04from\x18\x04 \x01(\x04R\x04from\"\x82\x01\n" +
 	"\vAuthorState\x12/\n" +
 	"\x06author\x18\x01 \x01(\v2\x17.entente.sync.v1.AuthorR\x06author\x12\x12\n" +
 	"\x04seen\x18\x02 \x01(\x04R\x04seen\x12\x18\n" +
-	"\aapplied\x18\x03 \x01(\x04R\aapplied\"T\n" +
+	"\aapplied\x18\x03 \x01(\x04R\aapplied\x12\x14\n" +
+	"\x05heard\x18\x04 \x01(\x04R\x05heard\"T\n" +
 	"\x06Author\x12\x12\n" +
 	"\x04site\x18\x01 \x01(\tR\x04site\x12\x14\n" +
 	"\x05agent\x18\x02 \x01(\tR\x05agent\x12 \n" +
@@ -1734,16 +2193,45 @@ const file_entente_sync_v1_sync_proto_rawDesc = "" +
 	"\x10SubscribeRequest\x12\x12\n" +
 	"\x04pact\x18\x01 \x01(\tR\x04pact\x121\n" +
 	"\x06cursor\x18\x02 \x01(\v2\x19.entente.sync.v1.PositionR\x06cursor\x12\x18\n" +
-	"\acredits\x18\x03 \x01(\rR\acredits\"\xaf\x01\n" +
+	"\acredits\x18\x03 \x01(\rR\acredits\"\xe0\x01\n" +
 	"\x11SubscribeResponse\x120\n" +
 	"\aentries\x18\x01 \x03(\v2\x16.entente.sync.v1.EntryR\aentries\x121\n" +
 	"\x06cursor\x18\x02 \x01(\v2\x19.entente.sync.v1.PositionR\x06cursor\x12\x12\n" +
 	"\x04head\x18\x03 \x01(\x04R\x04head\x12!\n" +
-	"\fpact_version\x18\x04 \x01(\rR\vpactVersion\"u\n" +
+	"\fpact_version\x18\x04 \x01(\rR\vpactVersion\x12/\n" +
+	"\alineage\x18\x05 \x03(\v2\x15.entente.sync.v1.ForkR\alineage\"u\n" +
 	"\x05Entry\x12\x16\n" +
 	"\x06offset\x18\x01 \x01(\x04R\x06offset\x12/\n" +
 	"\x05birth\x18\x02 \x01(\v2\x19.entente.sync.v1.PositionR\x05birth\x12#\n" +
-	"\x02op\x18\x03 \x01(\v2\x13.entente.sync.v1.OpR\x02op\"N\n" +
+	"\x02op\x18\x03 \x01(\v2\x13.entente.sync.v1.OpR\x02op\"\xca\x01\n" +
+	"\x0fOfferedRegister\x12#\n" +
+	"\x02op\x18\x01 \x01(\v2\x13.entente.sync.v1.OpR\x02op\x12/\n" +
+	"\x05birth\x18\x02 \x01(\v2\x19.entente.sync.v1.PositionR\x05birth\x12/\n" +
+	"\x05place\x18\x03 \x01(\v2\x19.entente.sync.v1.PositionR\x05place\x12\x12\n" +
+	"\x04root\x18\x04 \x01(\fR\x04root\x12\x1c\n" +
+	"\tsignature\x18\x05 \x01(\fR\tsignature\"\xec\x01\n" +
+	"\fOfferRequest\x12\x14\n" +
+	"\x05batch\x18\x01 \x01(\x04R\x05batch\x12\x12\n" +
+	"\x04pact\x18\x02 \x01(\tR\x04pact\x12\x14\n" +
+	"\x05epoch\x18\x03 \x01(\x06R\x05epoch\x12>\n" +
+	"\tregisters\x18\x04 \x03(\v2 .entente.sync.v1.OfferedRegisterR\tregisters\x12+\n" +
+	"\x03end\x18\x05 \x01(\v2\x19.entente.sync.v1.OfferEndR\x03end\x12/\n" +
+	"\alineage\x18\x06 \x03(\v2\x15.entente.sync.v1.ForkR\alineage\"f\n" +
+	"\bOfferEnd\x12+\n" +
+	"\x05after\x18\x01 \x01(\v2\x15.entente.sync.v1.OpIDR\x05after\x12-\n" +
+	"\x04held\x18\x02 \x03(\v2\x19.entente.sync.v1.PositionR\x04held\"\xb1\x01\n" +
+	"\rOfferResponse\x12\x14\n" +
+	"\x05batch\x18\x01 \x01(\x04R\x05batch\x123\n" +
+	"\aresults\x18\x02 \x03(\v2\x19.entente.sync.v1.OpResultR\aresults\x12\x17\n" +
+	"\atime_ms\x18\x03 \x01(\x03R\x06timeMs\x12$\n" +
+	"\x0eretry_after_ms\x18\x04 \x01(\rR\fretryAfterMs\x12\x16\n" +
+	"\x06leader\x18\x05 \x01(\tR\x06leader\"L\n" +
+	"\x10OfferPactRequest\x12\x1a\n" +
+	"\bdocument\x18\x01 \x01(\fR\bdocument\x12\x1c\n" +
+	"\tsignature\x18\x02 \x01(\fR\tsignature\"G\n" +
+	"\x11OfferPactResponse\x12\x18\n" +
+	"\aversion\x18\x01 \x01(\rR\aversion\x12\x18\n" +
+	"\amissing\x18\x02 \x03(\tR\amissing\"N\n" +
 	"\n" +
 	"PutRequest\x12\x12\n" +
 	"\x04pact\x18\x01 \x01(\tR\x04pact\x12\x16\n" +
@@ -1769,11 +2257,13 @@ const file_entente_sync_v1_sync_proto_rawDesc = "" +
 	"\x0fOUTCOME_APPLIED\x10\x01\x12\x13\n" +
 	"\x0fOUTCOME_REFUSED\x10\x02\x12\x11\n" +
 	"\rOUTCOME_RETRY\x10\x03\x12\x0f\n" +
-	"\vOUTCOME_GAP\x10\x042\xff\x01\n" +
+	"\vOUTCOME_GAP\x10\x042\x9f\x03\n" +
 	"\vSyncService\x12F\n" +
 	"\x05Greet\x12\x1d.entente.sync.v1.GreetRequest\x1a\x1e.entente.sync.v1.GreetResponse\x12P\n" +
 	"\aPublish\x12\x1f.entente.sync.v1.PublishRequest\x1a .entente.sync.v1.PublishResponse(\x010\x01\x12V\n" +
-	"\tSubscribe\x12!.entente.sync.v1.SubscribeRequest\x1a\".entente.sync.v1.SubscribeResponse(\x010\x012\x95\x01\n" +
+	"\tSubscribe\x12!.entente.sync.v1.SubscribeRequest\x1a\".entente.sync.v1.SubscribeResponse(\x010\x01\x12J\n" +
+	"\x05Offer\x12\x1d.entente.sync.v1.OfferRequest\x1a\x1e.entente.sync.v1.OfferResponse(\x010\x01\x12R\n" +
+	"\tOfferPact\x12!.entente.sync.v1.OfferPactRequest\x1a\".entente.sync.v1.OfferPactResponse2\x95\x01\n" +
 	"\vBlobService\x12B\n" +
 	"\x03Put\x12\x1b.entente.sync.v1.PutRequest\x1a\x1c.entente.sync.v1.PutResponse(\x01\x12B\n" +
 	"\x03Get\x12\x1b.entente.sync.v1.GetRequest\x1a\x1c.entente.sync.v1.GetResponse0\x01B>Z<github.com/entente-sync/entente/proto/entente/sync/v1;syncv1b\x06proto3"
@@ -1791,7 +2281,7 @@ func file_entente_sync_v1_sync_proto_rawDescGZIP() []byte {
 }
 
 var file_entente_sync_v1_sync_proto_enumTypes = make([]protoimpl.EnumInfo, 2)
-var file_entente_sync_v1_sync_proto_msgTypes = make([]protoimpl.MessageInfo, 21)
+var file_entente_sync_v1_sync_proto_msgTypes = make([]protoimpl.MessageInfo, 27)
 var file_entente_sync_v1_sync_proto_goTypes = []any{
 	(EvidenceClass)(0),        // 0: entente.sync.v1.EvidenceClass
 	(Outcome)(0),              // 1: entente.sync.v1.Outcome
@@ -1812,10 +2302,16 @@ var file_entente_sync_v1_sync_proto_goTypes = []any{
 	(*SubscribeRequest)(nil),  // 16: entente.sync.v1.SubscribeRequest
 	(*SubscribeResponse)(nil), // 17: entente.sync.v1.SubscribeResponse
 	(*Entry)(nil),             // 18: entente.sync.v1.Entry
-	(*PutRequest)(nil),        // 19: entente.sync.v1.PutRequest
-	(*PutResponse)(nil),       // 20: entente.sync.v1.PutResponse
-	(*GetRequest)(nil),        // 21: entente.sync.v1.GetRequest
-	(*GetResponse)(nil),       // 22: entente.sync.v1.GetResponse
+	(*OfferedRegister)(nil),   // 19: entente.sync.v1.OfferedRegister
+	(*OfferRequest)(nil),      // 20: entente.sync.v1.OfferRequest
+	(*OfferEnd)(nil),          // 21: entente.sync.v1.OfferEnd
+	(*OfferResponse)(nil),     // 22: entente.sync.v1.OfferResponse
+	(*OfferPactRequest)(nil),  // 23: entente.sync.v1.OfferPactRequest
+	(*OfferPactResponse)(nil), // 24: entente.sync.v1.OfferPactResponse
+	(*PutRequest)(nil),        // 25: entente.sync.v1.PutRequest
+	(*PutResponse)(nil),       // 26: entente.sync.v1.PutResponse
+	(*GetRequest)(nil),        // 27: entente.sync.v1.GetRequest
+	(*GetResponse)(nil),       // 28: entente.sync.v1.GetResponse
 }
 var file_entente_sync_v1_sync_proto_depIdxs = []int32{
 	5,  // 0: entente.sync.v1.GreetResponse.pacts:type_name -> entente.sync.v1.PactState
@@ -1835,23 +2331,37 @@ var file_entente_sync_v1_sync_proto_depIdxs = []int32{
 	10, // 14: entente.sync.v1.SubscribeRequest.cursor:type_name -> entente.sync.v1.Position
 	18, // 15: entente.sync.v1.SubscribeResponse.entries:type_name -> entente.sync.v1.Entry
 	10, // 16: entente.sync.v1.SubscribeResponse.cursor:type_name -> entente.sync.v1.Position
-	10, // 17: entente.sync.v1.Entry.birth:type_name -> entente.sync.v1.Position
-	12, // 18: entente.sync.v1.Entry.op:type_name -> entente.sync.v1.Op
-	3,  // 19: entente.sync.v1.SyncService.Greet:input_type -> entente.sync.v1.GreetRequest
-	13, // 20: entente.sync.v1.SyncService.Publish:input_type -> entente.sync.v1.PublishRequest
-	16, // 21: entente.sync.v1.SyncService.Subscribe:input_type -> entente.sync.v1.SubscribeRequest
-	19, // 22: entente.sync.v1.BlobService.Put:input_type -> entente.sync.v1.PutRequest
-	21, // 23: entente.sync.v1.BlobService.Get:input_type -> entente.sync.v1.GetRequest
-	4,  // 24: entente.sync.v1.SyncService.Greet:output_type -> entente.sync.v1.GreetResponse
-	15, // 25: entente.sync.v1.SyncService.Publish:output_type -> entente.sync.v1.PublishResponse
-	17, // 26: entente.sync.v1.SyncService.Subscribe:output_type -> entente.sync.v1.SubscribeResponse
-	20, // 27: entente.sync.v1.BlobService.Put:output_type -> entente.sync.v1.PutResponse
-	22, // 28: entente.sync.v1.BlobService.Get:output_type -> entente.sync.v1.GetResponse
-	24, // [24:29] is the sub-list for method output_type
-	19, // [19:24] is the sub-list for method input_type
-	19, // [19:19] is the sub-list for extension type_name
-	19, // [19:19] is the sub-list for extension extendee
-	0,  // [0:19] is the sub-list for field type_name
+	6,  // 17: entente.sync.v1.SubscribeResponse.lineage:type_name -> entente.sync.v1.Fork
+	10, // 18: entente.sync.v1.Entry.birth:type_name -> entente.sync.v1.Position
+	12, // 19: entente.sync.v1.Entry.op:type_name -> entente.sync.v1.Op
+	12, // 20: entente.sync.v1.OfferedRegister.op:type_name -> entente.sync.v1.Op
+	10, // 21: entente.sync.v1.OfferedRegister.birth:type_name -> entente.sync.v1.Position
+	10, // 22: entente.sync.v1.OfferedRegister.place:type_name -> entente.sync.v1.Position
+	19, // 23: entente.sync.v1.OfferRequest.registers:type_name -> entente.sync.v1.OfferedRegister
+	21, // 24: entente.sync.v1.OfferRequest.end:type_name -> entente.sync.v1.OfferEnd
+	6,  // 25: entente.sync.v1.OfferRequest.lineage:type_name -> entente.sync.v1.Fork
+	9,  // 26: entente.sync.v1.OfferEnd.after:type_name -> entente.sync.v1.OpID
+	10, // 27: entente.sync.v1.OfferEnd.held:type_name -> entente.sync.v1.Position
+	14, // 28: entente.sync.v1.OfferResponse.results:type_name -> entente.sync.v1.OpResult
+	3,  // 29: entente.sync.v1.SyncService.Greet:input_type -> entente.sync.v1.GreetRequest
+	13, // 30: entente.sync.v1.SyncService.Publish:input_type -> entente.sync.v1.PublishRequest
+	16, // 31: entente.sync.v1.SyncService.Subscribe:input_type -> entente.sync.v1.SubscribeRequest
+	20, // 32: entente.sync.v1.SyncService.Offer:input_type -> entente.sync.v1.OfferRequest
+	23, // 33: entente.sync.v1.SyncService.OfferPact:input_type -> entente.sync.v1.OfferPactRequest
+	25, // 34: entente.sync.v1.BlobService.Put:input_type -> entente.sync.v1.PutRequest
+	27, // 35: entente.sync.v1.BlobService.Get:input_type -> entente.sync.v1.GetRequest
+	4,  // 36: entente.sync.v1.SyncService.Greet:output_type -> entente.sync.v1.GreetResponse
+	15, // 37: entente.sync.v1.SyncService.Publish:output_type -> entente.sync.v1.PublishResponse
+	17, // 38: entente.sync.v1.SyncService.Subscribe:output_type -> entente.sync.v1.SubscribeResponse
+	22, // 39: entente.sync.v1.SyncService.Offer:output_type -> entente.sync.v1.OfferResponse
+	24, // 40: entente.sync.v1.SyncService.OfferPact:output_type -> entente.sync.v1.OfferPactResponse
+	26, // 41: entente.sync.v1.BlobService.Put:output_type -> entente.sync.v1.PutResponse
+	28, // 42: entente.sync.v1.BlobService.Get:output_type -> entente.sync.v1.GetResponse
+	36, // [36:43] is the sub-list for method output_type
+	29, // [29:36] is the sub-list for method input_type
+	29, // [29:29] is the sub-list for extension type_name
+	29, // [29:29] is the sub-list for extension extendee
+	0,  // [0:29] is the sub-list for field type_name
 }
 
 func init() { file_entente_sync_v1_sync_proto_init() }
@@ -1865,7 +2375,7 @@ func file_entente_sync_v1_sync_proto_init() {
 			GoPackagePath: reflect.TypeOf(x{}).PkgPath(),
 			RawDescriptor: unsafe.Slice(unsafe.StringData(file_entente_sync_v1_sync_proto_rawDesc), len(file_entente_sync_v1_sync_proto_rawDesc)),
 			NumEnums:      2,
-			NumMessages:   21,
+			NumMessages:   27,
 			NumExtensions: 0,
 			NumServices:   2,
 		},

@@ -41,6 +41,8 @@ const (
 	SyncService_Greet_FullMethodName     = "/entente.sync.v1.SyncService/Greet"
 	SyncService_Publish_FullMethodName   = "/entente.sync.v1.SyncService/Publish"
 	SyncService_Subscribe_FullMethodName = "/entente.sync.v1.SyncService/Subscribe"
+	SyncService_Offer_FullMethodName     = "/entente.sync.v1.SyncService/Offer"
+	SyncService_OfferPact_FullMethodName = "/entente.sync.v1.SyncService/OfferPact"
 )
 
 // SyncServiceClient is the client API for SyncService service.
@@ -52,6 +54,12 @@ type SyncServiceClient interface {
 	// Greet opens a session: it tells the agent which hub, epoch and pacts it
 	// talks to, and where its own authorship stands. Call it first on every
 	// connection and again after any answer of "epoch.changed".
+	//
+	// An agent that knows another epoch of a pact than the answer names talks to a
+	// hub that was restored from a backup, or lost everything and began anew. It
+	// offers what it holds (see Offer) before it reads the new feed or publishes.
+	// A pact that the hub lacks, or has in an older version than the agent's site
+	// accepted, it brings with OfferPact and greets again.
 	//
 	// Limits: 256 pacts, 255 bytes of software.
 	Greet(ctx context.Context, in *GreetRequest, opts ...grpc.CallOption) (*GreetResponse, error)
@@ -94,6 +102,43 @@ type SyncServiceClient interface {
 	// FAILED_PRECONDITION and "epoch.changed" or "cursor.beyond"; never with wrong
 	// data.
 	Subscribe(ctx context.Context, opts ...grpc.CallOption) (grpc.BidiStreamingClient[SubscribeRequest, SubscribeResponse], error)
+	// Offer brings registers to a hub that may have lost them, as the agent read
+	// them from an older epoch's feed: anybody's ops, with their births, conflict
+	// records included. The agent fixes what it holds before it reads anything of
+	// the new epoch, leaves out what PactState.lineage says that the hub has seen
+	// (the new epoch's head covers birth or place), and completes the offer with a
+	// request that carries an end. Only then it publishes, with the ops that wait in
+	// its outbox, byte for byte and under their old seqs.
+	//
+	// Effect: an offered register only joins. The greater of (stamp, author, digest)
+	// stays, and keeps the birth that it was offered with. Nothing consumes a seq or
+	// needs one. No conflict record is made where one history decided already
+	// (births or places are of one lineage), and one is made where a version of the new epoch
+	// and an offered one have not seen each other: offers of several agents may come
+	// in any order, and twice.
+	//
+	// Ack: one OfferResponse per request, in order, with one result per register in
+	// order and, behind them, one for the end. APPLIED: on stable storage of a
+	// majority, as current version or as one that a newer version hides. REFUSED: the
+	// pact does not allow it to its author ("pact.writer" and such), the stamp is too
+	// far ahead of the hub's clock, or it is malformed; nothing was touched, and
+	// offering it again is of no use in this epoch. RETRY: send the same request
+	// again after retry_after_ms.
+	//
+	// Limits: 1024 registers and 1 MiB a request, counted as ops are in Publish; 1024
+	// forks; 64 positions in an end. A request beyond a limit, or that cannot be
+	// read, ends the stream with "batch.oversize", "op.oversize" or "op.malformed";
+	// nothing of it is taken. The hub reads no further while 8 requests are
+	// unanswered. What is offered counts against the quotas of Publish.
+	Offer(ctx context.Context, opts ...grpc.CallOption) (grpc.BidiStreamingClient[OfferRequest, OfferResponse], error)
+	// OfferPact tells the hub that the calling site has accepted a version of a
+	// pact. A version that is higher than the hub's, or of a pact that it lacks,
+	// comes in force once every member, of this version and of the one in force, has
+	// told so with the same bytes; until then the hub remembers who did, for as long
+	// as its leader lives. Repeat it at each greeting.
+	//
+	// Limits: 240 KiB a document.
+	OfferPact(ctx context.Context, in *OfferPactRequest, opts ...grpc.CallOption) (*OfferPactResponse, error)
 }
 
 type syncServiceClient struct {
@@ -140,6 +185,29 @@ func (c *syncServiceClient) Subscribe(ctx context.Context, opts ...grpc.CallOpti
 // This type alias is provided for backwards compatibility with existing code that references the prior non-generic stream type by name.
 type SyncService_SubscribeClient = grpc.BidiStreamingClient[SubscribeRequest, SubscribeResponse]
 
+func (c *syncServiceClient) Offer(ctx context.Context, opts ...grpc.CallOption) (grpc.BidiStreamingClient[OfferRequest, OfferResponse], error) {
+	cOpts := append([]grpc.CallOption{grpc.StaticMethod()}, opts...)
+	stream, err := c.cc.NewStream(ctx, &SyncService_ServiceDesc.Streams[2], SyncService_Offer_FullMethodName, cOpts...)
+	if err != nil {
+		return nil, err
+	}
+	x := &grpc.GenericClientStream[OfferRequest, OfferResponse]{ClientStream: stream}
+	return x, nil
+}
+
+// This type alias is provided for backwards compatibility with existing code that references the prior non-generic stream type by name.
+type SyncService_OfferClient = grpc.BidiStreamingClient[OfferRequest, OfferResponse]
+
+func (c *syncServiceClient) OfferPact(ctx context.Context, in *OfferPactRequest, opts ...grpc.CallOption) (*OfferPactResponse, error) {
+	cOpts := append([]grpc.CallOption{grpc.StaticMethod()}, opts...)
+	out := new(OfferPactResponse)
+	err := c.cc.Invoke(ctx, SyncService_OfferPact_FullMethodName, in, out, cOpts...)
+	if err != nil {
+		return nil, err
+	}
+	return out, nil
+}
+
 // SyncServiceServer is the server API for SyncService service.
 // All implementations must embed UnimplementedSyncServiceServer
 // for forward compatibility.
@@ -149,6 +217,12 @@ type SyncServiceServer interface {
 	// Greet opens a session: it tells the agent which hub, epoch and pacts it
 	// talks to, and where its own authorship stands. Call it first on every
 	// connection and again after any answer of "epoch.changed".
+	//
+	// An agent that knows another epoch of a pact than the answer names talks to a
+	// hub that was restored from a backup, or lost everything and began anew. It
+	// offers what it holds (see Offer) before it reads the new feed or publishes.
+	// A pact that the hub lacks, or has in an older version than the agent's site
+	// accepted, it brings with OfferPact and greets again.
 	//
 	// Limits: 256 pacts, 255 bytes of software.
 	Greet(context.Context, *GreetRequest) (*GreetResponse, error)
@@ -191,6 +265,43 @@ type SyncServiceServer interface {
 	// FAILED_PRECONDITION and "epoch.changed" or "cursor.beyond"; never with wrong
 	// data.
 	Subscribe(grpc.BidiStreamingServer[SubscribeRequest, SubscribeResponse]) error
+	// Offer brings registers to a hub that may have lost them, as the agent read
+	// them from an older epoch's feed: anybody's ops, with their births, conflict
+	// records included. The agent fixes what it holds before it reads anything of
+	// the new epoch, leaves out what PactState.lineage says that the hub has seen
+	// (the new epoch's head covers birth or place), and completes the offer with a
+	// request that carries an end. Only then it publishes, with the ops that wait in
+	// its outbox, byte for byte and under their old seqs.
+	//
+	// Effect: an offered register only joins. The greater of (stamp, author, digest)
+	// stays, and keeps the birth that it was offered with. Nothing consumes a seq or
+	// needs one. No conflict record is made where one history decided already
+	// (births or places are of one lineage), and one is made where a version of the new epoch
+	// and an offered one have not seen each other: offers of several agents may come
+	// in any order, and twice.
+	//
+	// Ack: one OfferResponse per request, in order, with one result per register in
+	// order and, behind them, one for the end. APPLIED: on stable storage of a
+	// majority, as current version or as one that a newer version hides. REFUSED: the
+	// pact does not allow it to its author ("pact.writer" and such), the stamp is too
+	// far ahead of the hub's clock, or it is malformed; nothing was touched, and
+	// offering it again is of no use in this epoch. RETRY: send the same request
+	// again after retry_after_ms.
+	//
+	// Limits: 1024 registers and 1 MiB a request, counted as ops are in Publish; 1024
+	// forks; 64 positions in an end. A request beyond a limit, or that cannot be
+	// read, ends the stream with "batch.oversize", "op.oversize" or "op.malformed";
+	// nothing of it is taken. The hub reads no further while 8 requests are
+	// unanswered. What is offered counts against the quotas of Publish.
+	Offer(grpc.BidiStreamingServer[OfferRequest, OfferResponse]) error
+	// OfferPact tells the hub that the calling site has accepted a version of a
+	// pact. A version that is higher than the hub's, or of a pact that it lacks,
+	// comes in force once every member, of this version and of the one in force, has
+	// told so with the same bytes; until then the hub remembers who did, for as long
+	// as its leader lives. Repeat it at each greeting.
+	//
+	// Limits: 240 KiB a document.
+	OfferPact(context.Context, *OfferPactRequest) (*OfferPactResponse, error)
 	mustEmbedUnimplementedSyncServiceServer()
 }
 
@@ -209,6 +320,12 @@ func (UnimplementedSyncServiceServer) Publish(grpc.BidiStreamingServer[PublishRe
 }
 func (UnimplementedSyncServiceServer) Subscribe(grpc.BidiStreamingServer[SubscribeRequest, SubscribeResponse]) error {
 	return status.Error(codes.Unimplemented, "method Subscribe not implemented")
+}
+func (UnimplementedSyncServiceServer) Offer(grpc.BidiStreamingServer[OfferRequest, OfferResponse]) error {
+	return status.Error(codes.Unimplemented, "method Offer not implemented")
+}
+func (UnimplementedSyncServiceServer) OfferPact(context.Context, *OfferPactRequest) (*OfferPactResponse, error) {
+	return nil, status.Error(codes.Unimplemented, "method OfferPact not implemented")
 }
 func (UnimplementedSyncServiceServer) mustEmbedUnimplementedSyncServiceServer() {}
 func (UnimplementedSyncServiceServer) testEmbeddedByValue()                     {}
@@ -263,6 +380,31 @@ func _SyncService_Subscribe_Handler(srv interface{}, stream grpc.ServerStream) e
 // This type alias is provided for backwards compatibility with existing code that references the prior non-generic stream type by name.
 type SyncService_SubscribeServer = grpc.BidiStreamingServer[SubscribeRequest, SubscribeResponse]
 
+func _SyncService_Offer_Handler(srv interface{}, stream grpc.ServerStream) error {
+	return srv.(SyncServiceServer).Offer(&grpc.GenericServerStream[OfferRequest, OfferResponse]{ServerStream: stream})
+}
+
+// This type alias is provided for backwards compatibility with existing code that references the prior non-generic stream type by name.
+type SyncService_OfferServer = grpc.BidiStreamingServer[OfferRequest, OfferResponse]
+
+func _SyncService_OfferPact_Handler(srv interface{}, ctx context.Context, dec func(interface{}) error, interceptor grpc.UnaryServerInterceptor) (interface{}, error) {
+	in := new(OfferPactRequest)
+	if err := dec(in); err != nil {
+		return nil, err
+	}
+	if interceptor == nil {
+		return srv.(SyncServiceServer).OfferPact(ctx, in)
+	}
+	info := &grpc.UnaryServerInfo{
+		Server:     srv,
+		FullMethod: SyncService_OfferPact_FullMethodName,
+	}
+	handler := func(ctx context.Context, req interface{}) (interface{}, error) {
+		return srv.(SyncServiceServer).OfferPact(ctx, req.(*OfferPactRequest))
+	}
+	return interceptor(ctx, in, info, handler)
+}
+
 // SyncService_ServiceDesc is the grpc.ServiceDesc for SyncService service.
 // It's only intended for direct use with grpc.RegisterService,
 // and not to be introspected or modified (even as a copy)
@@ -273,6 +415,10 @@ var SyncService_ServiceDesc = grpc.ServiceDesc{
 		{
 			MethodName: "Greet",
 			Handler:    _SyncService_Greet_Handler,
+		},
+		{
+			MethodName: "OfferPact",
+			Handler:    _SyncService_OfferPact_Handler,
 		},
 	},
 	Streams: []grpc.StreamDesc{
@@ -285,6 +431,12 @@ var SyncService_ServiceDesc = grpc.ServiceDesc{
 		{
 			StreamName:    "Subscribe",
 			Handler:       _SyncService_Subscribe_Handler,
+			ServerStreams: true,
+			ClientStreams: true,
+		},
+		{
+			StreamName:    "Offer",
+			Handler:       _SyncService_Offer_Handler,
 			ServerStreams: true,
 			ClientStreams: true,
 		},
