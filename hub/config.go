@@ -98,6 +98,7 @@ type Timing struct {
 	Message    time.Duration // one message between nodes takes at most so long; then its connection is given up
 	Commit     time.Duration // how soon followers hear of a commit
 	Audit      time.Duration // between comparisons of the nodes' digests
+	Scrub      time.Duration // between looks at everything on this node's disk
 	Checkpoint time.Duration // at most this long between checkpoints
 	FeedBeat   time.Duration // a feed is never silent for longer
 	BehindMax  time.Duration // a subscriber ahead of this node waits so long for it
@@ -124,6 +125,7 @@ func (c Config) withDefaults() Config {
 	set(&c.Timing.Message, 10*time.Second)
 	set(&c.Timing.Commit, 3*time.Millisecond)
 	set(&c.Timing.Audit, time.Minute)
+	set(&c.Timing.Scrub, time.Hour)
 	set(&c.Timing.Checkpoint, 30*time.Second)
 	set(&c.Timing.FeedBeat, 10*time.Second)
 	set(&c.Timing.BehindMax, 5*time.Second)

@@ -138,7 +138,7 @@ func (h *Hub) replicaConfig() replica.Config {
 			Roots:       cfg.TLS.RootCAs,
 		},
 		Now: cfg.Now, DriftMax: cfg.DriftMax, Log: cfg.Log, Exit: cfg.Exit, Committed: h.metrics.committed,
-		HeartbeatTimeout: cfg.Timing.Heartbeat, RPCTimeout: cfg.Timing.Message, CommitTimeout: cfg.Timing.Commit, AuditInterval: cfg.Timing.Audit,
+		HeartbeatTimeout: cfg.Timing.Heartbeat, RPCTimeout: cfg.Timing.Message, CommitTimeout: cfg.Timing.Commit, AuditInterval: cfg.Timing.Audit, ScrubInterval: cfg.Timing.Scrub,
 		CheckpointInterval: cfg.Timing.Checkpoint, CheckpointBytes: cfg.Sizes.Checkpoint,
 		QueueBytes: cfg.Limits.QueueBytes, PactQueueBytes: cfg.Limits.PactQueueBytes,
 		TrailingBytes: cfg.Sizes.Trailing, SegmentBytes: cfg.Sizes.Segment, MemTableBytes: cfg.Sizes.MemTable,

@@ -29,6 +29,7 @@ type metrics struct {
 	leader, ready, subscribers, pacts, registers         *prometheus.Desc
 	logBytes, storeBytes, lastProgress, stalled, stopped *prometheus.Desc
 	queueBytes, disputed, unaudited, mismatches          *prometheus.Desc
+	scrubLast, scrubRows, scrubDamage                    *prometheus.Desc
 }
 
 func newMetrics(h *Hub) *metrics {
@@ -139,13 +140,15 @@ func count(in *prometheus.CounterVec, results []wire.OpResult) {
 func (m *metrics) descs() []*prometheus.Desc {
 	return []*prometheus.Desc{
 		m.applied, m.committedIndex, m.checkpoint, m.term, m.leader, m.ready, m.subscribers, m.pacts,
-		m.registers, m.logBytes, m.storeBytes, m.lastProgress, m.stalled, m.stopped, m.queueBytes, m.disputed, m.unaudited,
+		m.registers, m.logBytes, m.storeBytes, m.lastProgress, m.stalled, m.stopped, m.queueBytes, m.disputed, m.unaudited, m.scrubLast,
 	}
 }
 
 // Describe implements prometheus.Collector.
 func (m *metrics) Describe(out chan<- *prometheus.Desc) {
 	out <- m.mismatches
+	out <- m.scrubRows
+	out <- m.scrubDamage
 	for _, d := range m.descs() {
 		out <- d
 	}
@@ -167,9 +170,14 @@ func (m *metrics) Collect(out chan<- prometheus.Metric) {
 		float64(s.AppliedIndex), float64(s.CommitIndex), float64(s.Checkpoint), float64(s.Term),
 		flag(s.Leading), flag(m.hub.ready() == nil), float64(m.hub.fanout.Subscribers()), float64(len(digests)),
 		float64(registers), float64(s.LogBytes), float64(sizeOf(m.hub.cfg.Dir)), last, s.Stalled.Seconds(),
-		flag(s.Stopped != nil), float64(s.QueueBytes), flag(s.Disputed), float64(s.Unaudited),
+		flag(s.Stopped != nil), float64(s.QueueBytes), flag(s.Disputed), float64(s.Unaudited), 0,
 	}
-	out <- prometheus.MustNewConstMetric(m.mismatches, prometheus.CounterValue, float64(s.Mismatches))
+	if !s.ScrubLast.IsZero() {
+		values[len(values)-1] = float64(s.ScrubLast.UnixNano()) / 1e9
+	}
+	for desc, n := range map[*prometheus.Desc]uint64{m.mismatches: s.Mismatches, m.scrubRows: s.ScrubRows, m.scrubDamage: s.ScrubDamage} {
+		out <- prometheus.MustNewConstMetric(desc, prometheus.CounterValue, float64(n))
+	}
 	for i, d := range m.descs() {
 		out <- prometheus.MustNewConstMetric(d, prometheus.GaugeValue, values[i])
 	}

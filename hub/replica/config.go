@@ -44,6 +44,9 @@ type Config struct {
 	CommitTimeout    time.Duration // how soon followers hear of a commit
 	RPCTimeout       time.Duration // of one raft message
 	AuditInterval    time.Duration // between comparisons of the replicas' digests
+	ScrubInterval    time.Duration // from the end of one look at everything on disk to the next
+
+	ScrubBytesPerSecond int // that a scrub reads at most
 
 	CheckpointInterval time.Duration // at most this long between checkpoints, if anything changed
 	CheckpointBytes    int64         // of commands applied between checkpoints
@@ -66,6 +69,8 @@ func (c Config) withDefaults() Config {
 	set(&c.CommitTimeout, 3*time.Millisecond)
 	set(&c.RPCTimeout, 10*time.Second)
 	set(&c.AuditInterval, time.Minute)
+	set(&c.ScrubInterval, time.Hour)
+	set(&c.ScrubBytesPerSecond, 8<<20)
 	set(&c.CheckpointInterval, 30*time.Second)
 	set(&c.CheckpointBytes, 64<<20)
 	set(&c.TrailingBytes, 64<<20)

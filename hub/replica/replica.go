@@ -45,6 +45,7 @@ type Replica struct {
 	transport transport
 	stream    *streamLayer
 	auditor   auditor
+	scrubber  scrubber
 
 	queue    *queue
 	slots    chan struct{} // one for each entry under way
@@ -84,6 +85,7 @@ func Open(cfg Config, advanced func([]crdt.Pact)) (*Replica, error) {
 	go func() { defer close(r.settled); r.settle() }()
 	r.loops.Go(r.lead)
 	r.loops.Go(r.audits)
+	r.loops.Go(r.scrub)
 	r.loops.Go(r.checkpoint)
 	return r, nil
 }
@@ -210,6 +212,9 @@ type Status struct {
 	Unaudited    int           // audits in a row that did not compare this replica
 	Mismatches   uint64        // audits that found two states
 	QueueBytes   int           // of commands that wait for an entry
+	ScrubLast    time.Time     // when a scrub last found everything whole; zero before
+	ScrubRows    uint64        // rows and log entries that scrubs have read
+	ScrubDamage  uint64        // scrubs that found damage
 }
 
 // Status takes a consistent enough look for health checks and metrics.
@@ -223,6 +228,9 @@ func (r *Replica) Status() Status {
 	r.auditor.mu.Lock()
 	s.Disputed, s.Unaudited, s.Mismatches = r.auditor.disputed, r.auditor.misses, r.auditor.mismatches
 	r.auditor.mu.Unlock()
+	r.scrubber.mu.Lock()
+	s.ScrubLast, s.ScrubRows, s.ScrubDamage = r.scrubber.last, r.scrubber.rows, r.scrubber.bad
+	r.scrubber.mu.Unlock()
 	s.QueueBytes = r.queue.waiting()
 	s.CaughtUp = s.Leader != "" && s.CommitIndex > 0 && s.Stopped == nil &&
 		r.machine.index.Load()+lagEntriesMax >= s.CommitIndex

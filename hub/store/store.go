@@ -50,6 +50,9 @@ type Store struct {
 	number uint64     // of the database in force
 	db     *badger.DB // nil after Close
 	poison error      // the first failed write: nothing is written after it
+	// scrubbed is the index of the checkpoint that a Scrub reads, 0 if none does:
+	// its versions stay.
+	scrubbed uint64
 }
 
 // Open opens or makes the store in dir, which belongs to one process at a time.
@@ -105,6 +108,9 @@ func (s *Store) open() error {
 func (s *Store) use(number uint64, db *badger.DB, index uint64) {
 	s.number, s.db = number, db
 	s.index.Store(index)
+	if s.scrubbed != 0 {
+		index = min(index, s.scrubbed)
+	}
 	db.SetDiscardTs(index)
 }
 
