@@ -9,9 +9,13 @@ import (
 
 // verbs are what the admin socket can be asked.
 func (h *Hub) verbs() []adminhttp.Verb {
-	return []adminhttp.Verb{
-		admin.ServeMembers(h.Members),
+	verbs := []adminhttp.Verb{
+		admin.ServeMembers(h.MembersAnywhere),
 	}
+	for _, v := range h.changes() {
+		verbs = append(verbs, h.atLeader(v))
+	}
+	return verbs
 }
 
 // administer serves the admin socket until ctx ends.

@@ -1,6 +1,7 @@
 package hub
 
 import (
+	"crypto"
 	"crypto/rand"
 	"crypto/tls"
 	"crypto/x509"
@@ -36,6 +37,16 @@ type Config struct {
 	// is given the same list. Nil founds a hub of one. Once the hub exists its
 	// membership is in its state, and Peers only says where nodes are reached.
 	Peers []Peer
+	// Join says where nodes of a hub are reached by nodes: this node joins it, and
+	// founds nothing. It must have been admitted there.
+	Join []string
+	// Reached is where this node is reached; nil takes it from Peers.
+	Reached *Peer
+	// Software names this program's version, for people.
+	Software string
+	// Sign, if set, makes a node's certificate for a key: this node holds the hub's
+	// authority and enrols those who have a token.
+	Sign func(public crypto.PublicKey, id identity.Identity, hosts ...string) ([]byte, error)
 	// Admin is the path of the admin socket; "" means none.
 	Admin string
 	// Pacts are put in force when they are newer than what the hub holds.
@@ -118,7 +129,7 @@ type Sizes struct {
 func (c Config) withDefaults() Config {
 	c.Limits = c.Limits.withDefaults()
 	set(&c.DriftMax, time.Minute)
-	if len(c.Peers) < 2 {
+	if c.Nodes == nil {
 		set(&c.Timing.Heartbeat, 200*time.Millisecond) // nobody to wait for
 	}
 	set(&c.Timing.Heartbeat, 3*time.Second)
@@ -188,12 +199,40 @@ func (c *Config) Validate() error {
 	return nil
 }
 
+// reached is where this node says it is.
+func (c *Config) reached(self string) Peer {
+	if c.Reached != nil {
+		return *c.Reached
+	}
+	for _, p := range c.Peers {
+		if p.Node == self {
+			return p
+		}
+	}
+	return Peer{}
+}
+
 func (c *Config) validatePeers(self identity.Node) error {
+	switch {
+	case len(c.Peers) > 0 && len(c.Join) > 0:
+		return errors.New("hub config: peers found a hub together, and join joins one: give one of them")
+	case len(c.Join) > 0 && c.Reached == nil:
+		return errors.New("hub config: a node that joins must say where it is reached")
+	case len(c.Peers)+len(c.Join) > 0 && c.Nodes == nil:
+		return errors.New("hub config: other nodes, but no listener for nodes")
+	}
+	for _, address := range c.Join {
+		if err := command.CheckAddress(address); err != nil {
+			return fmt.Errorf("hub config: join: %w", err)
+		}
+	}
+	if c.Reached != nil {
+		if err := errors.Join(command.CheckAddress(c.Reached.Nodes), command.CheckAddress(c.Reached.Agents)); err != nil {
+			return fmt.Errorf("hub config: reached: %w", err)
+		}
+	}
 	if len(c.Peers) == 0 {
 		return nil
-	}
-	if c.Nodes == nil {
-		return errors.New("hub config: peers, but no listener for nodes")
 	}
 	seen := map[string]bool{}
 	for _, p := range c.Peers {
@@ -202,7 +241,7 @@ func (c *Config) validatePeers(self identity.Node) error {
 		}
 		seen[p.Node] = true
 		for _, address := range []string{p.Nodes, p.Agents} {
-			if _, _, err := net.SplitHostPort(address); err != nil {
+			if err := command.CheckAddress(address); err != nil {
 				return fmt.Errorf("hub config: node %s: %w", p.Node, err)
 			}
 		}

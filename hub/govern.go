@@ -23,7 +23,13 @@ func (h *Hub) govern(ctx context.Context) {
 	defer tick.Stop()
 	refused := map[crdt.Pact]uint32{} // versions that the hub will not take: said once
 	for {
+		if err := h.level(); err != nil && ctx.Err() == nil {
+			h.cfg.Log.Debug("the members are not known", "error", err)
+		}
 		if h.replica.Leading() {
+			if err := h.reconcile(ctx); err != nil {
+				h.cfg.Log.Debug("the membership is not as ordered yet", "error", err)
+			}
 			if err := h.governOnce(ctx, refused); err != nil && ctx.Err() == nil && !temporary(err) {
 				h.cfg.Log.Error("the hub cannot be governed", "error", err)
 			}

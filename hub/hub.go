@@ -15,6 +15,7 @@ import (
 	"fmt"
 	"net"
 	"net/http"
+	"slices"
 	"sync"
 	"time"
 
@@ -24,6 +25,7 @@ import (
 	"github.com/entente-sync/entente/crdt"
 	"github.com/entente-sync/entente/hub/admin"
 	"github.com/entente-sync/entente/hub/admission"
+	"github.com/entente-sync/entente/hub/command"
 	"github.com/entente-sync/entente/hub/fanout"
 	"github.com/entente-sync/entente/hub/replica"
 	"github.com/entente-sync/entente/hub/rpc"
@@ -43,6 +45,14 @@ type Hub struct {
 	grpc    *grpc.Server
 	metrics *metrics
 	admin   net.Listener // nil: nobody administers this node
+
+	opened        chan struct{} // closed once replica is set: connections may come before
+	expires       time.Time     // end of this node's certificate
+	spoken        spoken
+	dials         dials
+	fromNodes     *conns
+	fromStrangers *conns
+	enrolling     chan struct{}
 
 	cancel    context.CancelFunc
 	loops     sync.WaitGroup
@@ -66,7 +76,13 @@ func Open(ctx context.Context, cfg Config) (*Hub, error) {
 	if err != nil {
 		return nil, err
 	}
-	h := &Hub{cfg: cfg, self: self}
+	h := &Hub{
+		cfg: cfg, self: self, fromNodes: newConns(), fromStrangers: newConns(), enrolling: make(chan struct{}, enrolsMax),
+		opened: make(chan struct{}),
+	}
+	if h.expires, err = cfg.expires(); err != nil {
+		return nil, err
+	}
 	h.metrics = newMetrics(h)
 	if err := h.open(); err != nil {
 		return nil, fmt.Errorf("node %s: %w", self.Name, errors.Join(err, h.release()))
@@ -75,6 +91,10 @@ func Open(ctx context.Context, cfg Config) (*Hub, error) {
 	running, cancel := context.WithCancel(context.WithoutCancel(ctx))
 	h.cancel = cancel
 	h.loops.Go(func() { h.govern(running) })
+	if cfg.Nodes != nil {
+		h.serveNodes(running)
+		h.loops.Go(func() { h.tell(running) })
+	}
 	if h.admin != nil {
 		h.loops.Go(func() { h.administer(running) })
 	}
@@ -92,6 +112,7 @@ func (h *Hub) open() (err error) {
 	if h.replica, err = replica.Open(h.replicaConfig(), h.advanced); err != nil {
 		return err
 	}
+	close(h.opened)
 	return h.metrics.register(h.cfg.Metrics)
 }
 
@@ -120,6 +141,9 @@ func (h *Hub) replicaConfig() replica.Config {
 		Newest: func() bool { return h.replica.Leading() },
 	})
 	voters := []string{h.self.Name}
+	if len(cfg.Join) > 0 {
+		voters = nil
+	}
 	if len(cfg.Peers) > 0 {
 		voters = nil
 		for _, p := range cfg.Peers {
@@ -132,7 +156,8 @@ func (h *Hub) replicaConfig() replica.Config {
 	}
 	return replica.Config{
 		Hub: h.self.Hub, Node: h.self.Name, Dir: cfg.Dir, Listener: nodes, Voters: voters,
-		AddressOf: h.nodeAddress,
+		AddressOf: h.nodeAddress, Aside: h.aside, Newest: command.KindFirst,
+		Removed: func(node string) bool { return h.removed(node) },
 		Security: &replica.Security{
 			Certificate: func() (*tls.Certificate, error) { return &cfg.TLS.Certificates[0], nil },
 			Roots:       cfg.TLS.RootCAs,
@@ -196,7 +221,7 @@ func (h *Hub) TransferLeadership() error { return h.replica.TransferLeadership()
 func (h *Hub) Close() error {
 	h.closeOnce.Do(func() {
 		h.cancel()
-		if len(h.cfg.Peers) > 1 && h.replica.Status().Stopped == nil {
+		if h.mayHandOver() {
 			if err := h.replica.TransferLeadership(); err != nil {
 				h.cfg.Log.Debug("leadership is not handed over", "error", err)
 			}
@@ -240,16 +265,13 @@ func (h *Hub) peer(node string) (Peer, bool) {
 	return Peer{}, false
 }
 
-func (h *Hub) nodeAddress(node string) (string, error) {
-	if p, ok := h.peer(node); ok {
-		return p.Nodes, nil
+// mayHandOver reports whether another node could lead.
+func (h *Hub) mayHandOver() bool {
+	members, err := h.replica.Members()
+	if err != nil || h.replica.Status().Stopped != nil {
+		return false
 	}
-	return "", fmt.Errorf("node %s is not among the configured peers", node)
-}
-
-func (h *Hub) agentAddress(node string) string {
-	p, _ := h.peer(node)
-	return p.Agents
+	return slices.ContainsFunc(members, func(m replica.Member) bool { return m.Voter && m.Node != h.self.Name })
 }
 
 // Handler serves /metrics, /healthz and /readyz.

@@ -2,6 +2,7 @@ package admin
 
 import (
 	"context"
+	"time"
 
 	"github.com/entente-sync/entente/proto/adminhttp"
 )
@@ -30,6 +31,17 @@ type Members struct {
 type Member struct {
 	Node string `json:"node"`
 	Role string `json:"role"`
+	// Alive: it answered within the heartbeat timeout. Lag: committed entries that
+	// it is not known to have. Only a leader knows either.
+	Alive *bool   `json:"alive,omitempty"`
+	Lag   *uint64 `json:"lag,omitempty"`
+	// What the node last said of itself.
+	Nodes              string     `json:"nodes,omitempty"`
+	Agents             string     `json:"agents,omitempty"`
+	Software           string     `json:"software,omitempty"`
+	CertificateExpires *time.Time `json:"certificateExpires,omitempty"`
+	// Replaces is the node that leaves once this one votes.
+	Replaces string `json:"replaces,omitempty"`
 }
 
 // ServeMembers answers who belongs to the hub.

@@ -37,6 +37,7 @@ type Cluster struct {
 	pacts     []*pact.Pact
 	tune      func(*hub.Config)
 	nodes     []*Node
+	root      string
 	log       *testLog
 }
 
@@ -46,6 +47,7 @@ type Node struct {
 	Dir    string
 	peer   hub.Peer
 	tls    *tls.Config
+	joins  bool         // it was not among those that founded the hub
 	nodes  net.Listener // taken before the others start; nil afterwards
 	agents net.Listener
 
@@ -63,13 +65,9 @@ func Start(tb testing.TB, size int, pacts []*pact.Pact, tune func(*hub.Config)) 
 	id, err := hub.NewID(rand.Reader)
 	check(tb, err)
 	c := &Cluster{tb: tb, authority: ca, id: id.String(), pacts: pacts, tune: tune, log: newTestLog(tb)}
-	root := tb.TempDir()
+	c.root = tb.TempDir()
 	for i := range size {
-		name := fmt.Sprintf("n%d", i+1)
-		n := &Node{Name: name, Dir: filepath.Join(root, name), nodes: listen(tb, ""), agents: listen(tb, "")}
-		n.peer = hub.Peer{Node: name, Nodes: n.nodes.Addr().String(), Agents: n.agents.Addr().String()}
-		n.tls = c.TLS(identity.Node{Hub: c.id, Name: name})
-		c.nodes = append(c.nodes, n)
+		c.add(fmt.Sprintf("n%d", i+1))
 	}
 	for _, n := range c.nodes {
 		c.Restart(n)
@@ -80,6 +78,34 @@ func Start(tb testing.TB, size int, pacts []*pact.Pact, tune func(*hub.Config)) 
 		}
 	})
 	return c
+}
+
+func (c *Cluster) add(name string) *Node {
+	n := &Node{Name: name, Dir: filepath.Join(c.root, name), nodes: listen(c.tb, ""), agents: listen(c.tb, "")}
+	n.peer = hub.Peer{Node: name, Nodes: n.nodes.Addr().String(), Agents: n.agents.Addr().String()}
+	n.tls = c.TLS(identity.Node{Hub: c.id, Name: name})
+	c.nodes = append(c.nodes, n)
+	return n
+}
+
+// Join lets one more node into the hub, in the place of another if replaces is
+// not empty, and starts it.
+func (c *Cluster) Join(name, replaces string) *Node {
+	c.tb.Helper()
+	Eventually(c.tb, "admission of "+name, func() bool {
+		return c.Leader().Hub().Admit(context.Background(), name, replaces) == nil
+	})
+	n := c.add(name)
+	n.joins = true
+	c.Restart(n)
+	return n
+}
+
+// Move gives a node that is not running other addresses.
+func (c *Cluster) Move(n *Node) {
+	c.tb.Helper()
+	n.nodes, n.agents = listen(c.tb, ""), listen(c.tb, "")
+	n.peer.Nodes, n.peer.Agents = n.nodes.Addr().String(), n.agents.Addr().String()
 }
 
 // TLS returns settings with a new certificate of the cluster's authority, valid
@@ -122,10 +148,18 @@ func (c *Cluster) Restart(n *Node) {
 		Sizes: hub.Sizes{Segment: 1 << 20, MemTable: 2 << 20},
 	}
 	nodes := n.take(c.tb, &n.nodes, n.peer.Nodes)
-	if len(c.nodes) > 1 {
+	if len(c.nodes) > 1 || n.joins {
 		cfg.Nodes = nodes
 		for _, m := range c.nodes {
-			cfg.Peers = append(cfg.Peers, m.peer)
+			switch {
+			case n.joins && m != n:
+				cfg.Join = append(cfg.Join, m.peer.Nodes)
+			case !n.joins && !m.joins:
+				cfg.Peers = append(cfg.Peers, m.peer)
+			}
+		}
+		if reached := n.peer; n.joins {
+			cfg.Reached = &reached
 		}
 		cfg.Timing.Heartbeat = 500 * time.Millisecond
 	} else {

@@ -1,6 +1,7 @@
 package replica
 
 import (
+	"crypto/tls"
 	"errors"
 	"fmt"
 	"log/slog"
@@ -8,6 +9,8 @@ import (
 	"time"
 
 	"github.com/hashicorp/raft"
+
+	"github.com/entente-sync/entente/hub/command"
 )
 
 // Config of one replica. Zero durations and sizes mean the defaults below.
@@ -23,6 +26,15 @@ type Config struct {
 	AddressOf func(node string) (string, error)
 	// Security of the raft port; nil means plain TCP.
 	Security *Security
+	// Aside, if set, takes connections to the node port that speak another
+	// protocol than raft: ProtocolNode from a node with a certificate of this hub, and
+	// ProtocolEnrol from anybody. It must not wait, and owns the connection.
+	Aside func(protocol string, conn *tls.Conn)
+	// Newest is the newest kind of command that may be proposed until Allow says
+	// otherwise; 0 means every kind.
+	Newest command.Kind
+	// Removed, if set, says which nodes have left for good: they may not speak raft.
+	Removed func(node string) bool
 	// Voters found the cluster if this node holds no state yet. Every founding
 	// node must be given the same list. Nil on nodes that join later.
 	Voters []string
@@ -79,6 +91,7 @@ func (c Config) withDefaults() Config {
 	set(&c.QueueBytes, 64<<20)
 	set(&c.PactQueueBytes, 16<<20)
 	set(&c.DriftMax, time.Minute)
+	set(&c.Newest, command.KindNewest)
 	if c.Now == nil {
 		c.Now = time.Now
 	}

@@ -23,6 +23,9 @@ var (
 	// ErrUnknown: leadership was lost, or the node stopped, while the entry was
 	// under way; it may be applied or not.
 	ErrUnknown = errors.New("outcome of the proposed entry is unknown")
+	// ErrNotYet: nothing was proposed, since a member of the hub is not known to
+	// understand such a command. It would stop at the entry.
+	ErrNotYet = errors.New("a member of the hub does not know this command yet: upgrade it")
 )
 
 // CommandBytesMax bounds one command, so that it fits an entry alone.
@@ -70,6 +73,9 @@ func (r *Replica) enqueue(c command.Command) (wait func(context.Context) (state.
 	if !r.leading.Load() {
 		return nil, ErrNotLeader
 	}
+	if uint32(c.Kind()) > r.newest.Load() {
+		return nil, fmt.Errorf("%w: %s", ErrNotYet, c.Kind())
+	}
 	encoded := command.EncodeCommand(c)
 	if len(encoded) > command.EncodedBytesMax {
 		return nil, fmt.Errorf("%s command has %d bytes, an entry takes %d", c.Kind(), len(encoded), command.EncodedBytesMax)
@@ -94,6 +100,13 @@ func (r *Replica) enqueue(c command.Command) (wait func(context.Context) (state.
 		}
 	}, nil
 }
+
+// Allow says up to which kind commands may be proposed here: what every member is
+// known to understand. Until it is called Config.Newest counts.
+func (r *Replica) Allow(newest command.Kind) { r.newest.Store(uint32(max(newest, command.KindFirst))) }
+
+// Allowed returns what Allow said last.
+func (r *Replica) Allowed() command.Kind { return command.Kind(r.newest.Load()) }
 
 // propose joins what waits into entries. There is no timer: while InFlightMax
 // entries are on their way nothing is taken from the queue, and what gathers

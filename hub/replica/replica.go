@@ -51,7 +51,8 @@ type Replica struct {
 	slots    chan struct{} // one for each entry under way
 	flights  chan flight
 	progress progress
-	leading  atomic.Bool // elected, and everything committed before is applied
+	leading  atomic.Bool   // elected, and everything committed before is applied
+	newest   atomic.Uint32 // kind of command that may be proposed: see Allow
 
 	checkpoints sync.Mutex // held by Checkpoint: one at a time
 
@@ -78,6 +79,7 @@ func Open(cfg Config, advanced func([]crdt.Pact)) (*Replica, error) {
 		flights: make(chan flight, cfg.InFlightMax),
 		closing: make(chan struct{}), stopped: make(chan struct{}), settled: make(chan struct{}),
 	}
+	r.Allow(cfg.Newest)
 	if err := r.open(advanced); err != nil {
 		return nil, errors.Join(err, r.release())
 	}
@@ -87,6 +89,7 @@ func Open(cfg Config, advanced func([]crdt.Pact)) (*Replica, error) {
 	r.loops.Go(r.audits)
 	r.loops.Go(r.scrub)
 	r.loops.Go(r.checkpoint)
+	r.loops.Go(r.tend)
 	return r, nil
 }
 
@@ -277,6 +280,9 @@ func (r *Replica) takeOffice() {
 	r.leading.Store(false)
 	r.leading.Store(r.raft.State() == raft.Leader && r.await(r.raft.Barrier(0)) == nil)
 }
+
+// Stop ends this replica for good, because of cause: Exit is called once.
+func (r *Replica) Stop(cause error) { _ = r.latch.trip(cause) }
 
 // halt ends raft, and every wait for it.
 func (r *Replica) halt() error {

@@ -41,6 +41,8 @@ type streamLayer struct {
 	security  *Security // nil: plain TCP
 	addressOf func(node string) (string, error)
 	timeout   time.Duration
+	aside     func(protocol string, conn *tls.Conn) // nil: raft alone is spoken
+	removed   func(node string) bool
 
 	state atomic.Pointer[state.Machine] // what questions are answered from
 
@@ -52,7 +54,7 @@ type streamLayer struct {
 func newStreamLayer(cfg *Config) *streamLayer {
 	s := &streamLayer{
 		self: cfg.Node, hub: cfg.Hub, listener: cfg.Listener, security: cfg.Security,
-		addressOf: cfg.AddressOf, timeout: cfg.RPCTimeout,
+		addressOf: cfg.AddressOf, timeout: cfg.RPCTimeout, aside: cfg.Aside, removed: cfg.Removed,
 		accepted: make(chan net.Conn), done: make(chan struct{}),
 	}
 	go s.accept()
@@ -136,12 +138,16 @@ func (s *streamLayer) admit(conn net.Conn) {
 	if s.security != nil {
 		ctx, cancel := context.WithTimeout(context.Background(), s.timeout)
 		defer cancel()
-		secure := tls.Server(conn, s.security.config(s.hub, ""))
-		if secure.HandshakeContext(ctx) != nil {
+		secure := tls.Server(conn, s.serverConfig())
+		if secure.HandshakeContext(ctx) != nil || !s.raftMay(secure) {
 			conn.Close()
 			return
 		}
 		conn = secure
+		if protocol := secure.ConnectionState().NegotiatedProtocol; protocol != "" {
+			s.aside(protocol, secure)
+			return
+		}
 	}
 	conn, ok := s.raft(conn)
 	if !ok {

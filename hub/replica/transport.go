@@ -15,13 +15,16 @@ import (
 // open in v1.7.3 and v1.8.0). Not handing the handler on sends every heartbeat
 // through the main loop. The price: heartbeats wait behind disk writes, so
 // election timeouts are seconds, not fractions of one.
-type transport struct{ *raft.NetworkTransport }
+type transport struct {
+	*raft.NetworkTransport
+	followers *followers
+}
 
 // SetHeartbeatHandler drops the handler.
 func (transport) SetHeartbeatHandler(func(raft.RPC)) {}
 
 func newTransport(stream raft.StreamLayer, timeout time.Duration, log *slog.Logger) transport {
-	return transport{raft.NewNetworkTransportWithConfig(&raft.NetworkTransportConfig{
+	return transport{followers: newFollowers(), NetworkTransport: raft.NewNetworkTransportWithConfig(&raft.NetworkTransportConfig{
 		Stream:                  stream,
 		MaxPool:                 3,
 		MaxRPCsInFlight:         1, // pipelining wedges a follower after a disk stall (raft#612)

@@ -16,7 +16,7 @@ import (
 // ErrNobody is wrapped by errors of a socket at which no process answers.
 var ErrNobody = errors.New("nobody answers")
 
-// Client talks to one process's admin socket.
+// Client talks to one process.
 type Client struct {
 	path string
 	who  string
@@ -26,14 +26,20 @@ type Client struct {
 // NewClient returns a client for the socket at path; nothing is dialled yet. who
 // names the process in errors.
 func NewClient(path, who string) *Client {
+	return NewClientOver(path, who, func(ctx context.Context) (net.Conn, error) {
+		var d net.Dialer
+		return d.DialContext(ctx, "unix", path)
+	})
+}
+
+// NewClientOver returns a client that dials as it is told; where names the place
+// in errors.
+func NewClientOver(where, who string, dial func(context.Context) (net.Conn, error)) *Client {
 	transport := &http.Transport{
-		DialContext: func(ctx context.Context, _, _ string) (net.Conn, error) {
-			var d net.Dialer
-			return d.DialContext(ctx, "unix", path)
-		},
+		DialContext:       func(ctx context.Context, _, _ string) (net.Conn, error) { return dial(ctx) },
 		DisableKeepAlives: true,
 	}
-	return &Client{path: path, who: who, http: &http.Client{Transport: transport}}
+	return &Client{path: where, who: who, http: &http.Client{Transport: transport}}
 }
 
 // Call asks with in (nil: no body) and reads the answer into out (nil: none is

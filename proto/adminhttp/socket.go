@@ -33,9 +33,22 @@ func Serve(ctx context.Context, path, who string, handler http.Handler) error {
 	return ServeOn(ctx, listener, handler)
 }
 
+// Known is a connection that says something of its caller: requests on it have
+// the context that it makes.
+type Known interface {
+	net.Conn
+	With(ctx context.Context) context.Context
+}
+
 // ServeOn is Serve on a listener that it closes.
 func ServeOn(ctx context.Context, listener net.Listener, handler http.Handler) error {
 	server := &http.Server{Handler: handler, ReadTimeout: readMax, WriteTimeout: writeMax}
+	server.ConnContext = func(ctx context.Context, c net.Conn) context.Context {
+		if known, ok := c.(Known); ok {
+			return known.With(ctx)
+		}
+		return ctx
+	}
 	stopped := make(chan struct{})
 	stop := context.AfterFunc(ctx, func() {
 		defer close(stopped)

@@ -135,3 +135,21 @@ func read[In any](w http.ResponseWriter, r *http.Request) (in In, err error) {
 	}
 	return in, nil
 }
+
+// Copy answers with what another process answered: JSON, or nothing (204).
+func Copy(w http.ResponseWriter, answer io.Reader) error {
+	body, err := io.ReadAll(io.LimitReader(answer, answerBytesMax))
+	if err != nil {
+		return err
+	}
+	if len(body) == 0 {
+		write(w, http.StatusNoContent, nil)
+		return nil
+	}
+	w.Header().Set("Content-Type", "application/json")
+	_, err = w.Write(body)
+	return err
+}
+
+// answerBytesMax bounds an answer that is handed on.
+const answerBytesMax = 1 << 20

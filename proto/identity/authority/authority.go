@@ -4,6 +4,7 @@
 package authority
 
 import (
+	"crypto"
 	"crypto/ecdsa"
 	"crypto/elliptic"
 	"crypto/rand"
@@ -125,6 +126,27 @@ func (a *Authority) Issue(id identity.Identity, hosts ...string) (Pair, error) {
 	if err != nil {
 		return Pair{}, fmt.Errorf("authority: %w", err)
 	}
+	der, err := a.sign(key.Public(), id, hosts...)
+	if err != nil {
+		return Pair{}, err
+	}
+	return encode(der, key)
+}
+
+// Sign makes a certificate, in PEM, for a key that somebody else holds. Whether
+// they do is for the caller to have checked.
+func (a *Authority) Sign(public crypto.PublicKey, id identity.Identity, hosts ...string) ([]byte, error) {
+	if key, ok := public.(*ecdsa.PublicKey); !ok || key.Curve != elliptic.P256() {
+		return nil, fmt.Errorf("%w: want an ECDSA key on P-256", ErrMalformed)
+	}
+	der, err := a.sign(public, id, hosts...)
+	if err != nil {
+		return nil, err
+	}
+	return pemOf("CERTIFICATE", der), nil
+}
+
+func (a *Authority) sign(public crypto.PublicKey, id identity.Identity, hosts ...string) ([]byte, error) {
 	template := &x509.Certificate{
 		Subject:     pkix.Name{CommonName: id.String()},
 		KeyUsage:    x509.KeyUsageDigitalSignature,
@@ -142,13 +164,13 @@ func (a *Authority) Issue(id identity.Identity, hosts ...string) (Pair, error) {
 		}
 	}
 	if err := date(template, a.now(), LeafLife); err != nil {
-		return Pair{}, err
+		return nil, err
 	}
-	der, err := x509.CreateCertificate(rand.Reader, template, a.cert, key.Public(), a.key)
+	der, err := x509.CreateCertificate(rand.Reader, template, a.cert, public, a.key)
 	if err != nil {
-		return Pair{}, fmt.Errorf("authority: %w", err)
+		return nil, fmt.Errorf("authority: %w", err)
 	}
-	return encode(der, key)
+	return der, nil
 }
 
 func date(c *x509.Certificate, now time.Time, life time.Duration) error {
