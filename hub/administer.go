@@ -11,6 +11,7 @@ import (
 func (h *Hub) verbs() []adminhttp.Verb {
 	verbs := []adminhttp.Verb{
 		admin.ServeMembers(h.MembersAnywhere),
+		admin.ServeSnapshot(h.serveBackup),
 	}
 	for _, v := range h.changes() {
 		verbs = append(verbs, h.atLeader(v))

@@ -16,6 +16,7 @@ import (
 	"github.com/prometheus/client_golang/prometheus"
 
 	"github.com/entente-sync/entente/crdt"
+	"github.com/entente-sync/entente/hub/backup"
 	"github.com/entente-sync/entente/hub/command"
 	"github.com/entente-sync/entente/proto/identity"
 	"github.com/entente-sync/entente/proto/pact"
@@ -51,6 +52,10 @@ type Config struct {
 	Admin string
 	// Pacts are put in force when they are newer than what the hub holds.
 	Pacts []*pact.Pact
+
+	// Backup is made on schedule by whoever leads; nil means never. Every node is
+	// given the same one.
+	Backup *backup.Plan
 
 	// DriftMax is how far a stamp may be ahead of the leader's clock.
 	DriftMax time.Duration
@@ -115,6 +120,7 @@ type Timing struct {
 	BehindMax  time.Duration // a subscriber ahead of this node waits so long for it
 	StallMax   time.Duration // a leader that commits nothing for so long is unhealthy
 	Drain      time.Duration // for streams to end when the node stops
+	Backups    time.Duration // between looks at whether a backup is due; by default a part of the plan's period
 	Govern     time.Duration // between looks at whether the leader owes the hub something
 }
 
@@ -142,6 +148,9 @@ func (c Config) withDefaults() Config {
 	set(&c.Timing.BehindMax, 5*time.Second)
 	set(&c.Timing.StallMax, 10*time.Second)
 	set(&c.Timing.Drain, 5*time.Second)
+	if c.Backup != nil {
+		set(&c.Timing.Backups, min(max(c.Backup.Every/20, time.Second), time.Minute))
+	}
 	set(&c.Timing.Govern, 200*time.Millisecond)
 	set(&c.Sizes.Checkpoint, 64<<20)
 	set(&c.Sizes.Trailing, 64<<20)

@@ -3,12 +3,18 @@ package hub_test
 import (
 	"context"
 	"fmt"
+	"net/http"
+	"net/http/httptest"
+	"os"
+	"strconv"
+	"strings"
 	"sync"
 	"testing"
 	"time"
 
 	"github.com/entente-sync/entente/crdt"
 	"github.com/entente-sync/entente/crdt/value"
+	"github.com/entente-sync/entente/hub"
 	"github.com/entente-sync/entente/hub/hubtest"
 	"github.com/entente-sync/entente/proto/identity"
 	"github.com/entente-sync/entente/proto/pact"
@@ -182,4 +188,29 @@ func equalDigests(t testing.TB, c *hubtest.Cluster) {
 		}
 		return true
 	})
+}
+
+// gauge returns the value of a metric without labels.
+func gauge(t testing.TB, h *hub.Hub, name string) float64 {
+	t.Helper()
+	r := httptest.NewRecorder()
+	h.Handler().ServeHTTP(r, httptest.NewRequest(http.MethodGet, "/metrics", nil))
+	for line := range strings.Lines(r.Body.String()) {
+		if text, ok := strings.CutPrefix(line, name+" "); ok {
+			v, err := strconv.ParseFloat(strings.TrimSpace(text), 64)
+			if err != nil {
+				t.Fatal(err)
+			}
+			return v
+		}
+	}
+	t.Fatalf("no metric %s", name)
+	return 0
+}
+
+func writeFile(t testing.TB, path string) {
+	t.Helper()
+	if err := os.WriteFile(path, nil, 0o600); err != nil {
+		t.Fatal(err)
+	}
 }

@@ -44,6 +44,7 @@ type Hub struct {
 	server  *rpc.Server
 	grpc    *grpc.Server
 	metrics *metrics
+	backups backups
 	admin   net.Listener // nil: nobody administers this node
 
 	opened        chan struct{} // closed once replica is set: connections may come before
@@ -55,6 +56,7 @@ type Hub struct {
 	enrolling     chan struct{}
 
 	cancel    context.CancelFunc
+	keeping   chan struct{} // closed when no backup is under way any more
 	loops     sync.WaitGroup
 	closeOnce sync.Once
 	closeErr  error
@@ -98,6 +100,13 @@ func Open(ctx context.Context, cfg Config) (*Hub, error) {
 	if h.admin != nil {
 		h.loops.Go(func() { h.administer(running) })
 	}
+	h.keeping = make(chan struct{})
+	go func() {
+		defer close(h.keeping)
+		if cfg.Backup != nil {
+			h.keepBackups(running)
+		}
+	}()
 	return h, nil
 }
 
@@ -251,6 +260,10 @@ func (h *Hub) stop(graceful bool) {
 		}
 	}
 	h.grpc.Stop()
+	select {
+	case <-h.keeping:
+	case <-time.After(h.cfg.Timing.Drain): // a file system that hangs holds up no stop
+	}
 	h.closeErr = h.replica.Close()
 	h.loops.Wait()
 	h.metrics.unregister(h.cfg.Metrics)

@@ -30,6 +30,7 @@ type metrics struct {
 	logBytes, storeBytes, lastProgress, stalled, stopped *prometheus.Desc
 	queueBytes, disputed, unaudited, mismatches          *prometheus.Desc
 	scrubLast, scrubRows, scrubDamage                    *prometheus.Desc
+	backedUp, backupBytes, backupFailures                *prometheus.Desc
 }
 
 func newMetrics(h *Hub) *metrics {
@@ -79,7 +80,10 @@ func newMetrics(h *Hub) *metrics {
 		unaudited:      desc("unaudited", "Audits in a row that did not compare this node's state with a majority's."),
 		mismatches: prometheus.NewDesc("entente_digest_mismatch_total",
 			"Audits since the start of this node in which two nodes had different states.", nil, nil),
-		stopped: desc("stopped", "1 after this node has stopped itself."),
+		backedUp:       desc("snapshot_last_success_timestamp_seconds", "When the newest scheduled backup was verified, as far as this node knows; 0 for never."),
+		backupBytes:    desc("snapshot_last_bytes", "Size of that backup."),
+		backupFailures: desc("snapshot_failures_total", "Scheduled backups that this node did not make, or could not read back."),
+		stopped:        desc("stopped", "1 after this node has stopped itself."),
 	}
 }
 
@@ -141,6 +145,7 @@ func (m *metrics) descs() []*prometheus.Desc {
 	return []*prometheus.Desc{
 		m.applied, m.committedIndex, m.checkpoint, m.term, m.leader, m.ready, m.subscribers, m.pacts,
 		m.registers, m.logBytes, m.storeBytes, m.lastProgress, m.stalled, m.stopped, m.queueBytes, m.disputed, m.unaudited, m.scrubLast,
+		m.backedUp, m.backupBytes,
 	}
 }
 
@@ -149,6 +154,7 @@ func (m *metrics) Describe(out chan<- *prometheus.Desc) {
 	out <- m.mismatches
 	out <- m.scrubRows
 	out <- m.scrubDamage
+	out <- m.backupFailures
 	for _, d := range m.descs() {
 		out <- d
 	}
@@ -166,14 +172,14 @@ func (m *metrics) Collect(out chan<- prometheus.Metric) {
 	if nanos := m.lastUnix.Load(); nanos > 0 {
 		last = float64(nanos) / 1e9
 	}
+	newest, failures := m.hub.backups.status()
+	out <- prometheus.MustNewConstMetric(m.backupFailures, prometheus.CounterValue, float64(failures))
 	values := []float64{
 		float64(s.AppliedIndex), float64(s.CommitIndex), float64(s.Checkpoint), float64(s.Term),
 		flag(s.Leading), flag(m.hub.ready() == nil), float64(m.hub.fanout.Subscribers()), float64(len(digests)),
 		float64(registers), float64(s.LogBytes), float64(sizeOf(m.hub.cfg.Dir)), last, s.Stalled.Seconds(),
-		flag(s.Stopped != nil), float64(s.QueueBytes), flag(s.Disputed), float64(s.Unaudited), 0,
-	}
-	if !s.ScrubLast.IsZero() {
-		values[len(values)-1] = float64(s.ScrubLast.UnixNano()) / 1e9
+		flag(s.Stopped != nil), float64(s.QueueBytes), flag(s.Disputed), float64(s.Unaudited), seconds(s.ScrubLast),
+		seconds(newest.Verified), float64(newest.Bytes),
 	}
 	for desc, n := range map[*prometheus.Desc]uint64{m.mismatches: s.Mismatches, m.scrubRows: s.ScrubRows, m.scrubDamage: s.ScrubDamage} {
 		out <- prometheus.MustNewConstMetric(desc, prometheus.CounterValue, float64(n))
@@ -181,6 +187,13 @@ func (m *metrics) Collect(out chan<- prometheus.Metric) {
 	for i, d := range m.descs() {
 		out <- prometheus.MustNewConstMetric(d, prometheus.GaugeValue, values[i])
 	}
+}
+
+func seconds(t time.Time) float64 {
+	if t.IsZero() {
+		return 0
+	}
+	return float64(t.UnixMilli()) / 1e3
 }
 
 func flag(b bool) float64 {

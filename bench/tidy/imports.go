@@ -59,6 +59,7 @@ func Homes() []Home {
 		{"github.com/hashicorp/raft-wal", []string{"hub/replica"}},
 		{"github.com/dgraph-io/badger/v4", []string{"hub/store", "agent/store"}},
 		{"filippo.io/age", []string{"hub/backup"}},
+		{"github.com/aws/aws-sdk-go-v2", []string{"hub/backup"}},
 		{"cel.dev/cel-go", []string{"agent/binding"}},
 		{"go.yaml.in/yaml/v3", []string{"proto/yamlfile"}},
 		{"github.com/spf13/cobra", []string{"cmd"}},

@@ -114,12 +114,16 @@ func TestDamage(t *testing.T) {
 	id := identity(t)
 	for name, b := range map[string][]byte{"plain": encode(t, m), "sealed": encode(t, m, id.Recipient())} {
 		read := func(b []byte) error { _, err := Check(bytes.NewReader(b), []age.Identity{id}); return err }
-		for n := range len(b) {
+		step := 1
+		if name == "sealed" {
+			step = 7 // a key agreement each time
+		}
+		for n := 0; n < len(b); n += step {
 			if err := read(b[:n]); !is(err, CodeDamaged) {
 				t.Fatalf("%s: cut to %d of %d bytes: %v", name, n, len(b), err)
 			}
 		}
-		for i := range b {
+		for i := 0; i < len(b); i += step {
 			flipped := bytes.Clone(b)
 			flipped[i] ^= 0x04
 			err := read(flipped)

@@ -25,6 +25,7 @@ const (
 	CodeExists     Code = "backup.exists"
 	CodeNotEmpty   Code = "backup.not_empty"
 	CodeUnverified Code = "backup.unverified"
+	CodePeerRuns   Code = "backup.peer_runs"
 )
 
 // Fault is a failure with a code. Whatever it is, what stood at the target before
@@ -39,6 +40,10 @@ func fault(code Code, err error) *Fault { return &Fault{code, err} }
 func (f *Fault) Error() string {
 	return fmt.Sprintf("%s: %v (next: %s)", f.Code, f.Err, Next(f.Code))
 }
+
+// Refused reports whether the operator must change what he asked for; otherwise
+// something broke.
+func (f *Fault) Refused() bool { return f.Code != CodeDamaged && f.Code != CodeUnverified }
 
 func (f *Fault) Unwrap() error { return f.Err }
 
@@ -78,6 +83,7 @@ var codes = []Advice{
 	{CodeUnfounded, "found the hub first: there is nothing to keep yet"},
 	{CodeExists, "choose another name; backups are never overwritten"},
 	{CodeNotEmpty, "stop the node, and move its directory away: a restore starts in an empty one"},
+	{CodePeerRuns, "stop every other node of the hub and move its directory away: they join the restored one with empty ones"},
 	{CodeUnverified, "try again; what was written does not read back as it should, so look at the disk or the bucket"},
 }
 

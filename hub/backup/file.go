@@ -14,8 +14,7 @@ import (
 
 // Create writes a backup into a new file, durably, and reads all of it back
 // before it gets its name: a file at path is whole and verified. It never
-// overwrites (CodeExists). Close is called on body's behalf by nobody: body writes
-// a snapshot and returns.
+// overwrites (CodeExists). body writes a snapshot.
 func Create(path string, h Header, recipients []age.Recipient, body func(io.Writer) error) (Report, error) {
 	if _, err := os.Lstat(path); err == nil {
 		return Report{}, fault(CodeExists, fmt.Errorf("%s is there already", path))
@@ -38,6 +37,21 @@ func Create(path string, h Header, recipients []age.Recipient, body func(io.Writ
 	return report, publish(partial, path)
 }
 
+// Copy is Create with what another backup holds, which may be sealed otherwise.
+func Copy(path string, r io.Reader, identities []age.Identity, recipients []age.Recipient) (Report, error) {
+	from, err := open(r, identities)
+	if err != nil {
+		return Report{}, err
+	}
+	return Create(path, from.header, recipients, func(w io.Writer) error {
+		_, err := io.Copy(w, from.body)
+		if from.source.err != nil {
+			return from.coded(err)
+		}
+		return err
+	})
+}
+
 // CheckFile is Check of a file.
 func CheckFile(path string, identities []age.Identity) (Report, error) {
 	f, err := os.Open(path)
@@ -48,9 +62,12 @@ func CheckFile(path string, identities []age.Identity) (Report, error) {
 	return Check(f, identities)
 }
 
+// partialMark is in the names of files that are not finished.
+const partialMark = ".partial-"
+
 // writeAside writes a file beside path and syncs it.
 func writeAside(path string, write func(io.Writer) error) (partial string, err error) {
-	f, err := os.CreateTemp(filepath.Dir(path), "."+filepath.Base(path)+".partial-*")
+	f, err := os.CreateTemp(filepath.Dir(path), "."+filepath.Base(path)+partialMark+"*")
 	if err != nil {
 		return "", err
 	}
@@ -96,7 +113,7 @@ func syncDir(path string) error {
 
 // same reports a header that is not the one that was to be written.
 func (h *Header) same(want *Header) error {
-	if h.Hub != want.Hub || h.Epoch != want.Epoch || h.Index != want.Index || !h.Created.Equal(want.Created) {
+	if h.Hub != want.Hub || h.Epoch != want.Epoch || h.Index != want.Index || h.Created.UnixMilli() != want.Created.UnixMilli() {
 		return errors.New("it is another backup")
 	}
 	return nil

@@ -16,12 +16,18 @@ func TestKeys(t *testing.T) {
 	plain, pq := id.Recipient().String(), quantum.Recipient().String()
 	for text, want := range map[string]int{
 		plain + "\n": 1, "# ours\n" + plain + "\n\n" + identity(t).Recipient().String(): 2, pq: 1,
-		"": 0, "age1": 0, id.String(): 0, plain + "\n" + pq: 0,
+		"# nobody\n": 0, "age1": 0, id.String(): 0, plain + "\n" + pq: 0,
 	} {
 		got, err := ParseRecipients([]byte(text))
 		if len(got) != want || (err == nil) != (want > 0) {
 			t.Errorf("recipients %q: %d, %v", text, len(got), err)
 		}
+	}
+	if got, err := ParseRecipients(nil); got != nil || err != nil {
+		t.Errorf("no recipients: %v, %v", got, err)
+	}
+	if got, err := ParseIdentities(nil); got != nil || err != nil {
+		t.Errorf("no identities: %v, %v", got, err)
 	}
 	ids, err := ParseIdentities([]byte("# made for a test\n" + id.String() + "\n" + quantum.String()))
 	if err != nil || len(ids) != 2 {

@@ -7,6 +7,7 @@ import (
 	"fmt"
 	"hash"
 	"io"
+	"os"
 
 	"filippo.io/age"
 
@@ -84,6 +85,22 @@ func Load(r io.Reader, identities []age.Identity) (Header, *state.Machine, error
 	return f.header, m, nil
 }
 
+// VerifyFile checks a backup as Check does and as Load does. It is for people who
+// want to know everything: it takes the memory of the state.
+func VerifyFile(path string, identities []age.Identity) (Report, error) {
+	report, err := CheckFile(path, identities)
+	if err != nil {
+		return Report{}, err
+	}
+	f, err := os.Open(path)
+	if err != nil {
+		return Report{}, err
+	}
+	defer f.Close()
+	_, _, err = Load(f, identities)
+	return report, err
+}
+
 // matches reports a header that is not the snapshot's.
 func (h *Header) matches(m *state.Meta) error {
 	if h.Hub != m.Hub || h.Epoch != m.Epoch || h.Index != m.Index {
@@ -141,7 +158,7 @@ func (f *file) coded(err error) error {
 	}
 	err = coded(err)
 	var known *Fault
-	if f.header.Sealed && !errors.As(err, &known) {
+	if err != nil && f.header.Sealed && !errors.As(err, &known) {
 		return fault(CodeDamaged, err) // age has no type for it
 	}
 	return err

@@ -15,7 +15,7 @@ func newHub() *cobra.Command {
 		Use: "hub", Short: "Run a node of a hub, and administer it", Args: cobra.NoArgs,
 		RunE: func(c *cobra.Command, _ []string) error { return c.Help() },
 	}
-	c.AddCommand(newHubRun(), newHubMembers())
+	c.AddCommand(newHubRun(), newHubMembers(), newHubSnapshot())
 	return c
 }
 
@@ -40,6 +40,7 @@ func newHubRun() *cobra.Command {
 				return &environmentError{err}
 			}
 			failed := make(chan error, 1)
+			loaded.Config.Software = software()
 			loaded.Config.Exit = func(err error) { failed <- err }
 			h, err := hub.Open(c.Context(), loaded.Config)
 			if err != nil {

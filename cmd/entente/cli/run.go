@@ -12,6 +12,7 @@ import (
 	"github.com/spf13/cobra"
 
 	"github.com/entente-sync/entente/cmd/entente/config"
+	"github.com/entente-sync/entente/hub/backup"
 	"github.com/entente-sync/entente/proto/adminhttp"
 	"github.com/entente-sync/entente/proto/wire"
 )
@@ -65,6 +66,7 @@ func exitCode(err error) int {
 	var environment *environmentError
 	var remote *wire.Error
 	var refused *adminhttp.Error
+	var kept *backup.Fault
 	switch {
 	case errors.As(err, &usage), errors.Is(err, config.ErrInvalid):
 		return ExitInvalid
@@ -72,6 +74,8 @@ func exitCode(err error) int {
 		return ExitEnvironment
 	case errors.As(err, &refused):
 		return exitOfStatus(refused.Status)
+	case errors.As(err, &kept) && kept.Refused():
+		return ExitInvalid
 	}
 	return ExitFailed
 }

@@ -144,13 +144,28 @@ type secretFile struct {
 }
 
 func (s secretFile) load(r *reader, at string) connectors.Secret {
-	src, ok := r.read(at+"/file", s.File)
-	if !ok {
-		return connectors.Secret{}
+	text, err := readSecret(r.path(s.File))
+	if err != nil {
+		code := "config.secret"
+		if errors.Is(err, errUnreadable) {
+			code = "config.file"
+		}
+		r.doc.Fail(code, at+"/file", "", "%v", err)
+	}
+	return connectors.NewSecret(text)
+}
+
+var errUnreadable = errors.New("cannot be read")
+
+// readSecret returns a credential from its file.
+func readSecret(path string) (string, error) {
+	src, err := os.ReadFile(path)
+	if err != nil {
+		return "", fmt.Errorf("%w: %w", errUnreadable, err)
 	}
 	text := strings.TrimRight(string(src), "\r\n")
 	if text == "" || len(text) > secretBytesMax {
-		r.doc.Fail("config.secret", at+"/file", "", "holds %d bytes, want 1 to %d", len(text), secretBytesMax)
+		return "", fmt.Errorf("holds %d bytes, want 1 to %d", len(text), secretBytesMax)
 	}
-	return connectors.NewSecret(text)
+	return text, nil
 }

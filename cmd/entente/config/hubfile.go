@@ -30,6 +30,7 @@ type hubFile struct {
 	Limits  limitsFile          `yaml:"limits"`
 	Timing  timingFile          `yaml:"timing"`
 	Storage storageFile         `yaml:"storage"`
+	Backup  backupFile          `yaml:"backup"`
 }
 
 type peerFile struct {
@@ -61,7 +62,7 @@ func LoadHub(path string, log *slog.Logger, metrics *prometheus.Registry) (*Hub,
 	out := &Hub{Metrics: in.Metrics, Agents: in.Listen.Agents, Nodes: in.Listen.Nodes, Config: hub.Config{
 		Dir: r.path(in.Dir), Admin: in.socket(r), Pacts: r.pacts("/pacts", in.Pacts),
 		Log: log, Metrics: metrics,
-		Limits: in.Limits.load(r), Timing: in.Timing.load(r), Sizes: in.Storage.load(r),
+		Limits: in.Limits.load(r), Timing: in.Timing.load(r), Sizes: in.Storage.load(r), Backup: in.Backup.load(r),
 	}}
 	for _, name := range sortedKeys(in.Peers) {
 		p := in.Peers[name]
