@@ -1,11 +1,14 @@
 # Each noun is one thing to have. Tools are fetched at pinned versions (.ci/tool).
 .DEFAULT_GOAL := help
-.PHONY: help build run run-real smoke test lint generate sim crash bench verify
+.PHONY: help build run run-real smoke test lint generate sim crash bench peers verify
 
 # Seeds of make sim, rounds of make crash and the seed that plans them.
 SEEDS ?= 200
 ROUNDS ?= 20
 SEED ?= 1
+# Where make bench and make peers leave all their figures; ARGS are their flags.
+LOAD_JSON = docs/performance-load.json
+PEERS_JSON = docs/performance-peers.json
 
 help: ## this list
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  make %-9s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
@@ -41,7 +44,13 @@ crash: ## ROUNDS rounds of faults against a hub of three processes (root, FUSE)
 
 bench: ## merge ns/op; a hub's throughput, latency and memory against its ceiling
 	go test -run '^$$' -bench . -benchmem ./crdt/...
-	go run ./bench/load $(ARGS)
+	go run ./bench/load -json $(LOAD_JSON) -markdown docs/performance.md $(ARGS)
+	go run ./bench/goals $(LOAD_JSON) $(PEERS_JSON) docs/performance.md
+
+peers: ## the same work for etcd, NATS, Redis and PostgreSQL; installs what it can (Debian, root)
+	.ci/setup-peers
+	cd bench/peers && go run . -json ../../$(PEERS_JSON) -markdown ../../docs/performance.md $(ARGS)
+	go run ./bench/goals $(LOAD_JSON) $(PEERS_JSON) docs/performance.md
 
 verify: ## all that a change must pass
 	.ci/run

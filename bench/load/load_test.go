@@ -36,7 +36,7 @@ func TestSmall(t *testing.T) {
 	defer cancel()
 	err = run(ctx, []string{
 		"-dir", dir, "-rounds", "1", "-registers", "2000", "-window", "300ms", "-checkpoint", "200ms",
-		"-scale", "3000", "-json", figures, "-markdown", doc,
+		"-parts", strings.TrimPrefix(allParts, "core,"), "-scale", "3000", "-json", figures, "-markdown", doc,
 	}, out)
 	if err != nil {
 		t.Fatal(err)
@@ -73,5 +73,16 @@ func TestArgumentsThatAreRefused(t *testing.T) {
 		if err := run(context.Background(), args, os.Stdout); err == nil || bytes.Contains([]byte(err.Error()), []byte("round 1")) {
 			t.Errorf("%v: %v", args, err)
 		}
+	}
+}
+
+func TestMergeCoreIsRead(t *testing.T) {
+	var r report.Run
+	err := readCore(&r, "cpu: x\nBenchmarkApply-2  \t 1000\t  1500.5 ns/op\t 660000 ops/s\t 300 B/op\t 2 allocs/op\nPASS\n")
+	if err != nil || r.Figure("merge core").Median != 1500.5 || r.Figure("merge core's allocations").Median != 2 {
+		t.Errorf("%v, %+v", err, r.Figures)
+	}
+	if readCore(&r, "PASS\n") == nil {
+		t.Error("no benchmark is accepted")
 	}
 }

@@ -46,7 +46,7 @@ type settings struct {
 }
 
 // allParts in the order of a round.
-const allParts = "ceiling,throughput,latency,fanout,contested,catchup,restart,snapshot,scale"
+const allParts = "core,ceiling,throughput,latency,fanout,contested,catchup,restart,snapshot,scale"
 
 func (s *settings) has(part string) bool {
 	return strings.Contains(","+s.Parts+",", ","+part+",")

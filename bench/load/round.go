@@ -39,6 +39,11 @@ func undisturbed(ctx context.Context, s *settings, r *report.Run, dir string) er
 
 // round measures every part once, each hub from an empty directory.
 func round(ctx context.Context, s *settings, r *report.Run, dir string) error {
+	if s.has("core") {
+		if err := mergeCore(ctx, r); err != nil {
+			return fmt.Errorf("core: %w", err)
+		}
+	}
 	if s.has("ceiling") {
 		if err := ceiling(ctx, s, r, filepath.Join(dir, "ceiling")); err != nil {
 			return err
