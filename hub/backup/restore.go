@@ -1,6 +1,7 @@
 package backup
 
 import (
+	"crypto/sha256"
 	"encoding/binary"
 	"errors"
 	"fmt"
@@ -74,6 +75,9 @@ func Restore(r io.Reader, to Target) (Restored, error) {
 	}
 	img := m.Image()
 	img.Meta.Hub = to.Hub
+	// Names of nodes and their tokens belong to the cluster that was: in this one
+	// nobody but this node has been anybody, and all may join under their old names.
+	img.Roster, img.Meta.Roster = nil, [sha256.Size]byte{}
 	err = replica.Seed(replica.Planted{
 		Dir: to.Dir, Node: to.Node, State: img, Term: h.Term + termStep, MemTableBytes: to.MemTableBytes,
 	})

@@ -101,6 +101,17 @@ func (c *Cluster) Join(name, replaces string) *Node {
 	return n
 }
 
+// Rejoin lets a node whose directory is gone join the hub that another node was
+// restored as, under its old name, and starts it.
+func (c *Cluster) Rejoin(n *Node) {
+	c.tb.Helper()
+	Eventually(c.tb, "admission of "+n.Name, func() bool {
+		return c.Leader().Hub().Admit(context.Background(), n.Name, "") == nil
+	})
+	n.joins = true
+	c.Restart(n)
+}
+
 // Move gives a node that is not running other addresses.
 func (c *Cluster) Move(n *Node) {
 	c.tb.Helper()
