@@ -34,7 +34,10 @@ var elsewhere = map[string]string{
 }
 
 // pages that have a test of their own which runs them whole.
-var wholePages = map[string]string{"docs/two-real-systems.md": "bench/pair: TestWalkThrough"}
+var wholePages = map[string]string{
+	"docs/two-real-systems.md": "bench/pair: TestWalkThrough",
+	"docs/operate-hub.md":      "bench/cluster: TestWalkThrough",
+}
 
 // TestReadme types the README's commands in order. make run goes on in the
 // background, as the README says, until the end.

@@ -32,7 +32,7 @@ func Layers() [][]string {
 	return [][]string{
 		{
 			"hub/codec", "hub/command", "hub/state", "hub/store", "hub/replica", "hub/backup",
-			"hub/admission", "hub/fanout", "hub/rpc", "hub/admin", "hub", "hub/hubtest",
+			"hub/admission", "hub/fanout", "hub/rpc", "hub/admin", "hub/enrol", "hub", "hub/hubtest",
 		},
 		{
 			"agent/store", "agent/binding", "agent/shadow", "agent/outbox", "agent/inbox", "agent/core", "agent/bound",

@@ -3,6 +3,7 @@ package replica
 import (
 	"context"
 	"crypto/tls"
+	"crypto/x509"
 	"errors"
 	"fmt"
 	"net"
@@ -78,4 +79,15 @@ func DialProtocol(ctx context.Context, hostPort string, settings *tls.Config) (n
 		return nil, fmt.Errorf("node at %s: %w", hostPort, ErrProtocol)
 	}
 	return conn, nil
+}
+
+// DialEnrol connects by ProtocolEnrol to any node of that hub, which must show a
+// certificate under roots; the caller shows none.
+func DialEnrol(ctx context.Context, hostPort, hub string, roots *x509.CertPool) (net.Conn, error) {
+	security := &Security{Roots: roots}
+	settings := security.config(hub, "")
+	settings.NextProtos = []string{ProtocolEnrol}
+	settings.GetClientCertificate = nil
+	settings.GetCertificate = nil
+	return DialProtocol(ctx, hostPort, settings)
 }

@@ -3,7 +3,9 @@ package cli
 import (
 	"fmt"
 	"io"
+	"strconv"
 	"text/tabwriter"
+	"time"
 
 	"github.com/spf13/cobra"
 
@@ -39,13 +41,28 @@ func newHubMembers() *cobra.Command {
 
 func writeMembers(w io.Writer, members admin.Members) error {
 	t := tabwriter.NewWriter(w, 0, 8, 2, ' ', 0)
-	fmt.Fprintln(t, "NODE\tROLE")
+	fmt.Fprintln(t, "NODE\tROLE\tALIVE\tLAG\tVERSION\tCERTIFICATE\tAGENTS")
 	for _, m := range members.Members {
-		fmt.Fprintf(t, "%s\t%s\n", m.Node, m.Role)
+		alive, lag, expires := "-", "-", "-"
+		if m.Alive != nil && m.Lag != nil {
+			alive, lag = yes(*m.Alive), strconv.FormatUint(*m.Lag, 10)
+		}
+		if m.CertificateExpires != nil {
+			expires = m.CertificateExpires.Format(time.DateOnly)
+		}
+		fmt.Fprintf(t, "%s\t%s\t%s\t%s\t%s\t%s\t%s\n", m.Node, m.Role, alive, lag, or(m.Software), expires, or(m.Agents))
 	}
 	if err := t.Flush(); err != nil {
 		return err
 	}
 	_, err := fmt.Fprintf(w, "hub %s: %d more may fail\n", members.Hub, members.FailureTolerance)
 	return err
+}
+
+// or shows something where there is nothing.
+func or(s string) string {
+	if s == "" {
+		return "-"
+	}
+	return s
 }

@@ -5,6 +5,7 @@ import (
 	"fmt"
 	"log/slog"
 	"net"
+	"time"
 
 	"github.com/prometheus/client_golang/prometheus"
 
@@ -24,6 +25,9 @@ type hubFile struct {
 		Nodes  string `yaml:"nodes"`
 	} `yaml:"listen,required"`
 	Peers   map[string]peerFile `yaml:"peers"`
+	Join    []string            `yaml:"join"`
+	Reached *peerFile           `yaml:"reached"`
+	Sign    *signFile           `yaml:"authority"`
 	Admin   string              `yaml:"admin"`
 	Metrics string              `yaml:"metrics"`
 	Pacts   []string            `yaml:"pacts,required"`
@@ -36,6 +40,27 @@ type hubFile struct {
 type peerFile struct {
 	Agents string `yaml:"agents,required"`
 	Nodes  string `yaml:"nodes,required"`
+}
+
+// signFile names the hub's authority, on a node that lets others enrol.
+type signFile struct {
+	Cert string `yaml:"cert,required"`
+	Key  string `yaml:"key,required"`
+}
+
+// load returns what makes certificates.
+func (f *signFile) load(r *reader) (*authority.Authority, error) {
+	cert, _ := r.read("/authority/cert", f.Cert)
+	key, _ := r.read("/authority/key", f.Key)
+	if err := r.err(); err != nil {
+		return nil, err
+	}
+	ca, err := authority.Load(authority.Pair{CertPEM: cert, KeyPEM: key}, time.Now)
+	if err != nil {
+		r.doc.Fail("config.authority", "/authority", "", "%v", err)
+		return nil, r.err()
+	}
+	return ca, nil
 }
 
 // Hub is a loaded hub node's file.
@@ -70,7 +95,21 @@ func LoadHub(path string, log *slog.Logger, metrics *prometheus.Registry) (*Hub,
 		r.address("/peers/"+name+"/nodes", p.Nodes)
 		out.Config.Peers = append(out.Config.Peers, hub.Peer{Node: name, Nodes: p.Nodes, Agents: p.Agents})
 	}
-	if len(in.Peers) > 0 && in.Listen.Nodes == "" {
+	out.Config.Join = in.Join
+	for i, address := range in.Join {
+		r.address(fmt.Sprintf("/join/%d", i), address)
+	}
+	if in.Reached != nil {
+		out.Config.Reached = &hub.Peer{Nodes: in.Reached.Nodes, Agents: in.Reached.Agents}
+	}
+	if in.Sign != nil {
+		ca, err := in.Sign.load(r)
+		if err != nil {
+			return nil, err
+		}
+		out.Config.Sign = ca.Sign
+	}
+	if len(in.Peers)+len(in.Join) > 0 && in.Listen.Nodes == "" {
 		r.doc.Fail("config.listen", "/listen", "", "a hub of several nodes needs an address for nodes")
 	}
 	if err := r.err(); err != nil {
@@ -88,6 +127,17 @@ func LoadHub(path string, log *slog.Logger, metrics *prometheus.Registry) (*Hub,
 		r.doc.Fail("config.tls", "/tls/ca", "", "%v", err)
 	}
 	return out, r.err()
+}
+
+// HubTrust reads the certificate of the authority that a hub's file names.
+func HubTrust(path string) ([]byte, error) {
+	var in hubFile
+	r, err := open(path, KindHub, &in)
+	if err != nil {
+		return nil, err
+	}
+	ca, _ := r.read("/tls/ca", in.TLS.CA)
+	return ca, r.err()
 }
 
 // HubSocket reads where the node of a hub's file is administered, and nothing
