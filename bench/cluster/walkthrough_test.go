@@ -17,7 +17,7 @@ import (
 // TestWalkThrough types docs/operate-hub.md line by line. Only the ports are this
 // test's own, and the block marked "sh setup".
 func TestWalkThrough(t *testing.T) {
-	ctx, cancel := context.WithTimeout(t.Context(), 4*time.Minute)
+	ctx, cancel := context.WithTimeout(t.Context(), 90*time.Second)
 	defer cancel()
 	root, err := filepath.Abs(filepath.Join("..", ".."))
 	must(t, err)
