@@ -28,10 +28,13 @@ func (h *Hub) Healthz() error {
 }
 
 // Readyz says why agents should not be sent here, or nil: no leader is known,
-// the hub is not founded yet, or this node is behind.
+// the hub is not founded yet, this node is behind, or it is about to stop.
 func (h *Hub) Readyz() error {
 	if err := h.Healthz(); err != nil {
 		return err
+	}
+	if h.draining.Load() {
+		return wire.Errorf(wire.ReasonHubDraining, "node %s stops", h.self.Name)
 	}
 	if refused := h.ready(); refused != nil {
 		return refused

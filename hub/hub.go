@@ -17,6 +17,7 @@ import (
 	"net/http"
 	"slices"
 	"sync"
+	"sync/atomic"
 	"time"
 
 	"google.golang.org/grpc"
@@ -45,7 +46,9 @@ type Hub struct {
 	grpc    *grpc.Server
 	metrics *metrics
 	backups backups
-	admin   net.Listener // nil: nobody administers this node
+
+	draining atomic.Bool  // Close has begun
+	admin    net.Listener // nil: nobody administers this node
 
 	opened        chan struct{} // closed once replica is set: connections may come before
 	expires       time.Time     // end of this node's certificate
@@ -229,6 +232,7 @@ func (h *Hub) TransferLeadership() error { return h.replica.TransferLeadership()
 // tells agents to go elsewhere, and waits at most Timing.Drain for them.
 func (h *Hub) Close() error {
 	h.closeOnce.Do(func() {
+		h.draining.Store(true)
 		h.cancel()
 		if h.mayHandOver() {
 			if err := h.replica.TransferLeadership(); err != nil {
@@ -250,6 +254,7 @@ func (h *Hub) Kill() {
 }
 
 func (h *Hub) stop(graceful bool) {
+	h.draining.Store(true)
 	if graceful {
 		h.server.Drain()
 		drained := make(chan struct{})

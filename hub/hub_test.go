@@ -360,8 +360,8 @@ func TestHealthAndMetrics(t *testing.T) {
 	}
 	_, text := get("/metrics")
 	for _, want := range []string{
-		"entente_hub_is_leader 1", "entente_hub_ready 1", "entente_hub_registers 7", "entente_hub_pacts 1",
-		`entente_hub_ops_total{outcome="applied",reason=""} 7`, "entente_hub_commit_seconds_count",
+		"entente_hub_raft_is_leader 1", "entente_hub_ready 1", "entente_hub_registers 7", "entente_hub_pacts 1",
+		`entente_hub_ops_total{outcome="applied",reason=""} 7`, "entente_hub_raft_commit_seconds_count",
 	} {
 		if !strings.Contains(text, want) {
 			t.Errorf("metrics lack %q", want)

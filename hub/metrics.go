@@ -45,7 +45,7 @@ func newMetrics(h *Hub) *metrics {
 		},
 			[]string{"outcome", "reason"}),
 		commit: prometheus.NewHistogram(prometheus.HistogramOpts{
-			Name:    "entente_hub_commit_seconds",
+			Name:    "entente_hub_raft_commit_seconds",
 			Help:    "Time from proposing an entry to having applied it, as leader.",
 			Buckets: prometheus.ExponentialBuckets(0.00025, 2, 16),
 		}),
@@ -59,22 +59,22 @@ func newMetrics(h *Hub) *metrics {
 			Help: "Agents that have brought back all that they hold of a pact, counted by this node as leader.",
 		}),
 		entries: prometheus.NewCounter(prometheus.CounterOpts{
-			Name: "entente_hub_entries_committed_total",
+			Name: "entente_hub_raft_entries_committed_total",
 			Help: "Log entries that this node committed as leader.",
 		}),
-		applied:        desc("applied_index", "Newest log entry in the merged state."),
-		committedIndex: desc("commit_index", "Newest log entry that this node knows to be committed."),
+		applied:        desc("raft_applied_index", "Newest log entry in the merged state."),
+		committedIndex: desc("raft_commit_index", "Newest log entry that this node knows to be committed."),
 		checkpoint:     desc("checkpoint_index", "Newest log entry in the state on disk."),
-		term:           desc("term", "Current election term."),
-		leader:         desc("is_leader", "1 while this node leads and admits ops."),
+		term:           desc("raft_term", "Current election term."),
+		leader:         desc("raft_is_leader", "1 while this node leads and admits ops."),
 		ready:          desc("ready", "1 while agents may be sent to this node."),
 		subscribers:    desc("feed_subscribers", "Feeds being served."),
 		pacts:          desc("pacts", "Pacts in force."),
 		registers:      desc("registers", "Current versions in the merged state, over all pacts."),
-		logBytes:       desc("log_bytes", "Size of the commands in the log."),
+		logBytes:       desc("raft_log_bytes", "Size of the commands in the log."),
 		storeBytes:     desc("store_bytes", "Size of the files in the node's directory."),
 		lastProgress:   desc("last_progress_timestamp_seconds", "When this node last committed an entry as leader; 0 for never."),
-		stalled:        desc("stalled_seconds", "For how long entries of this leader have waited without one being committed."),
+		stalled:        desc("raft_stalled_seconds", "For how long entries of this leader have waited without one being committed."),
 		queueBytes:     desc("queue_bytes", "Size of the commands that wait for the log."),
 		disputed:       desc("disputed", "1 while the nodes hold different states and no majority agrees, so that nothing is acked."),
 		unaudited:      desc("unaudited", "Audits in a row that did not compare this node's state with a majority's."),
@@ -154,6 +154,9 @@ func (m *metrics) descs() []*prometheus.Desc {
 
 // Describe implements prometheus.Collector.
 func (m *metrics) Describe(out chan<- *prometheus.Desc) {
+	for _, c := range newClusterMetrics(m.hub) {
+		out <- c.desc
+	}
 	out <- m.mismatches
 	out <- m.scrubRows
 	out <- m.scrubDamage
@@ -165,6 +168,11 @@ func (m *metrics) Describe(out chan<- *prometheus.Desc) {
 
 // Collect implements prometheus.Collector.
 func (m *metrics) Collect(out chan<- prometheus.Metric) {
+	for _, c := range newClusterMetrics(m.hub) {
+		if v, known := c.value(m.hub); known {
+			out <- prometheus.MustNewConstMetric(c.desc, prometheus.GaugeValue, v)
+		}
+	}
 	s := m.hub.replica.Status()
 	_, digests := m.hub.State().Digests()
 	var registers uint64

@@ -5,6 +5,7 @@ import (
 	"errors"
 	"fmt"
 	"io"
+	"time"
 
 	"github.com/hashicorp/raft"
 
@@ -76,4 +77,10 @@ func (s *snapshots) openNewest() (*raft.SnapshotMeta, io.ReadCloser, error) {
 			return meta, data, err
 		}
 	}
+}
+
+// LastContact returns when this replica last heard from the leader, zero for
+// never, and whether it is the leader itself.
+func (r *Replica) LastContact() (last time.Time, leads bool) {
+	return r.raft.LastContact(), r.raft.State() == raft.Leader
 }

@@ -134,8 +134,8 @@ func (c *Cluster) Leader(ctx context.Context) *Node {
 	var term float64
 	for _, n := range c.Nodes {
 		m, err := n.Metrics(ctx)
-		if err == nil && m["entente_hub_is_leader"] == 1 && m["entente_hub_term"] > term {
-			leader, term = n, m["entente_hub_term"]
+		if err == nil && m["entente_hub_raft_is_leader"] == 1 && m["entente_hub_raft_term"] > term {
+			leader, term = n, m["entente_hub_raft_term"]
 		}
 	}
 	return leader

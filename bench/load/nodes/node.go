@@ -132,7 +132,7 @@ func (n *Node) logTail() string {
 
 func (n *Node) leads(ctx context.Context) bool {
 	text, err := n.get(ctx, n.metrics, "/metrics")
-	return err == nil && metric(text, "entente_hub_is_leader") == "1"
+	return err == nil && metric(text, "entente_hub_raft_is_leader") == "1"
 }
 
 // Checkpointed waits until everything that the node holds is in its store. No
@@ -143,7 +143,7 @@ func (n *Node) Checkpointed(ctx context.Context) error {
 		if err != nil {
 			return err
 		}
-		if applied := metric(text, "entente_hub_applied_index"); applied != "" && applied == metric(text, "entente_hub_checkpoint_index") {
+		if applied := metric(text, "entente_hub_raft_applied_index"); applied != "" && applied == metric(text, "entente_hub_checkpoint_index") {
 			return nil
 		}
 		if err := pause(ctx, 10*pollEvery); err != nil {

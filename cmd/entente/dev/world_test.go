@@ -97,7 +97,7 @@ func TestMetricsAndHealth(t *testing.T) {
 		t.Fatal(err)
 	}
 	metrics := get(t, w.Metrics)
-	for _, want := range []string{`entente_agent_linked_records{site="acme",system="tracker"} 20`, `site="globex"`, "entente_hub_is_leader 1"} {
+	for _, want := range []string{`entente_agent_linked_records{site="acme",system="tracker"} 20`, `site="globex"`, "entente_hub_raft_is_leader 1"} {
 		if !strings.Contains(metrics, want) {
 			t.Errorf("metrics lack %s", want)
 		}
