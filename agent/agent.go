@@ -61,7 +61,7 @@ func Open(c Config) (*Agent, error) {
 	}
 	a.uplink = uplink.New(uplink.Config{
 		Addresses: c.Hub, Dial: c.Dial, Software: c.Software, Pacts: pacts,
-		Engine: a.engine, Memory: a.memory, Documents: a.checkDocument, Now: c.Now, Log: c.Log,
+		Engine: a.engine, Memory: a.memory, Documents: a.checkDocument, Document: a.document, Now: c.Now, Log: c.Log,
 	})
 	for _, s := range c.Systems {
 		a.systems[s.Name] = &system{

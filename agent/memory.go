@@ -39,6 +39,9 @@ func (m memory) FeedCursor(pact crdt.Pact) (at crdt.Position, err error) {
 // one predecessor.
 func (m memory) Pending(pact crdt.Pact, from uint64, opsMax, bytesMax int) (after crdt.OpID, ops []crdt.Op, next uint64, err error) {
 	err = m.store.View(func(tx store.Tx) error {
+		if open, err := core.Offering(tx, pact); err != nil || open {
+			return err // what older epochs had comes first
+		}
 		entries, err := outbox.Batch(tx, pact, from, opsMax)
 		bytes := 0
 		for i := range entries {
@@ -55,6 +58,15 @@ func (m memory) Pending(pact crdt.Pact, from uint64, opsMax, bytesMax int) (afte
 		return err
 	})
 	return after, ops, next, err
+}
+
+// NextOffer implements uplink.Memory.
+func (m memory) NextOffer(pact crdt.Pact) (part core.OfferPart, open bool, err error) {
+	err = m.store.View(func(tx store.Tx) error {
+		part, open, err = core.NextOffer(tx, pact, wire.BatchOpsMax, wire.BatchBytesMax, wire.OpBytes)
+		return err
+	})
+	return part, open, err
 }
 
 // Cursor implements capture.Cursors.

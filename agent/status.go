@@ -40,10 +40,15 @@ func (a *Agent) Status() (admin.Status, error) {
 			if err != nil {
 				return err
 			}
+			feed, err := inbox.GetFeed(tx, p.Name)
+			if err != nil {
+				return err
+			}
 			at := up.Pacts[p.Name]
 			status.Pacts = append(status.Pacts, admin.PactStatus{
 				Pact: string(p.Name), Version: p.Version,
 				Refused: at.Refused, Cursor: uint64(at.Cursor), Head: uint64(at.Head), Outbox: state.Len, Conflicts: conflicts,
+				Offering: feed.Offer.Open, Offered: feed.Offer.Taken, OfferRefused: feed.Offer.Refused,
 			})
 		}
 		for _, s := range a.config.Systems {
@@ -128,6 +133,16 @@ func (a *Agent) pactOf(system string) crdt.Pact {
 		}
 	}
 	return ""
+}
+
+// document returns what this site accepted of a pact, nil if nothing.
+func (a *Agent) document(name crdt.Pact) ([]byte, uint32) {
+	for _, own := range a.config.Pacts {
+		if own.Name == name {
+			return own.Encode(), own.Version
+		}
+	}
+	return nil, 0
 }
 
 // checkDocument compares the hub's pact with the one that this site accepted:

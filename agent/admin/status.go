@@ -36,6 +36,12 @@ type PactStatus struct {
 	// Conflicts are the edits that lost and that nobody who saw them has answered, as
 	// far as the feed was read.
 	Conflicts int `json:"conflicts"`
+	// Offering: the hub lost what it had, or some of it, and is brought what this
+	// agent holds; until that is done nothing else is sent. Offered and OfferRefused
+	// count the registers that it took and refused in this epoch.
+	Offering     bool   `json:"offering,omitempty"`
+	Offered      uint64 `json:"offered,omitempty"`
+	OfferRefused uint64 `json:"offerRefused,omitempty"`
 }
 
 // SystemStatus is one system.

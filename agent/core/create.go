@@ -96,7 +96,10 @@ func (s *step) create(v *view, in *intent) error {
 // this store forgot; life is its lifecycle register.
 func (s *step) mayExist(life *crdt.Register) (bool, error) {
 	f, err := inbox.GetFeed(s.tx, life.Op.Key.Pact)
-	return life.Birth.Epoch == f.Epoch && life.Birth.Offset <= f.Doubt, err
+	if f.Doubt == 0 {
+		return false, err
+	}
+	return life.Birth.Epoch != f.Epoch || life.Birth.Offset <= f.Doubt, err // other epochs are older
 }
 
 // plan decides the fields of a create; nil if it has to wait.

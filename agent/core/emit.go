@@ -147,7 +147,17 @@ func (s *step) acked(e Acked) error {
 			return err
 		}
 	}
-	return outbox.Passed(s.tx, e.Pact, f.Offset)
+	return s.passed(&f, e.Pact)
+}
+
+// passed lets ops leave the outbox whose effect the feed has shown. Only a feed
+// that was read to its head shows all of it: before that, the version that replaced
+// an op may lie ahead, and a hub that is lost now takes both with it.
+func (s *step) passed(f *inbox.Feed, name crdt.Pact) error {
+	if f.Offset < f.Head {
+		return nil
+	}
+	return outbox.Passed(s.tx, name, f.Offset)
 }
 
 // refused drops an op that the hub refused for good. What it said is said

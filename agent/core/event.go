@@ -31,10 +31,12 @@ type AuthorState struct {
 	Author  crdt.Author
 	Seen    crdt.Seq // the last seq that consumed a place, applied or refused
 	Applied crdt.Seq
+	Heard   crdt.Seq // the last seq among the ops that members offered
 }
 
 // Greeted says that a hub welcomed the agent to one pact. A new epoch resets the
-// feed cursor: subscribe from [Cursor] after Greeted, not before.
+// feed cursor and opens an offer: bring it (see [NextOffer]) before anything is
+// published, and then subscribe from [Cursor].
 type Greeted struct {
 	NowMillis int64
 	HubMillis int64 // the hub's clock, zero if unknown
@@ -49,8 +51,7 @@ type Greeted struct {
 
 // AuthorsTold is how many incarnations a greeting tells of. Where it tells so
 // many, the hub is taken to know whatever older ones said: an outbox is sent in
-// order, so it had all of that before the first op of those it tells of, and what
-// a restored hub forgot is said again by a new incarnation.
+// order, so it had all of that before the first op of those it tells of.
 const AuthorsTold = 64
 
 // Fed is one slice of a pact's feed in offset order.
@@ -62,6 +63,19 @@ type Fed struct {
 	// cut; the feed is caught up when the offsets are equal.
 	Cursor crdt.Position
 	Head   crdt.Offset
+	// Lineage is what the hub has seen of older epochs; nil if that did not change.
+	Lineage crdt.Lineage
+}
+
+// Offered is the hub's answer to one part of an offer (see [OfferPart]). Answers
+// may be repeated.
+type Offered struct {
+	NowMillis      int64
+	Pact           crdt.Pact
+	Epoch          crdt.Epoch
+	Next           []byte // of the part
+	Taken, Refused int    // registers
+	Done           bool   // the hub took the end
 }
 
 // Outcome is what a hub made of one op.
@@ -191,6 +205,7 @@ type Released struct {
 func (e Opened) now() int64   { return e.NowMillis }
 func (e Greeted) now() int64  { return e.NowMillis }
 func (e Fed) now() int64      { return e.NowMillis }
+func (e Offered) now() int64  { return e.NowMillis }
 func (e Acked) now() int64    { return e.NowMillis }
 func (e Listed) now() int64   { return e.NowMillis }
 func (e Hinted) now() int64   { return e.NowMillis }

@@ -101,10 +101,7 @@ func (s *step) greeted(e Greeted) error {
 			s.emit(Notice{Kind: NoticeNewEpoch, Pact: e.Pact})
 		}
 		renewed = f.Epoch != 0
-		f = inbox.Feed{Epoch: e.Epoch, Known: f.Known, Offer: inbox.Offer{Open: f.Epoch != 0}, Seen: map[uint64]crdt.Seq{}}
-		for _, a := range e.Authors {
-			f.Seen[a.Author.Incarnation] = a.Seen
-		}
+		f = afresh(&f, &e)
 	case forgot:
 		// Read the feed from its beginning: nothing may be captured on a memory that
 		// is older than what this agent has already said.
@@ -121,44 +118,40 @@ func (s *step) greeted(e Greeted) error {
 		}
 	}
 	if newEpoch {
-		if err := s.renumber(e); err != nil {
+		if err := s.reopen(e); err != nil {
 			return err
 		}
 	}
 	f.Head, f.Lineage = e.Head, e.Lineage
-	f.Met = f.Met || f.Offset >= f.Head
+	f.Met = f.Met || f.Offset >= f.Head && !f.Offer.Open
 	s.send(e.Pact, true)
 	return inbox.PutFeed(s.tx, e.Pact, f)
 }
 
-// renumber prepares the outbox for a hub of another epoch: an op that does not
-// follow what this hub knows of its author is said again by the new incarnation.
-func (s *step) renumber(e Greeted) error {
+// reopen prepares the outbox for a hub of another epoch. What waits is published
+// again byte for byte; its seqs go on behind what the end of the offer names. Only
+// behind an op that was refused, and is unknown to this hub, everything is said
+// again by the new incarnation: nobody could close that gap.
+func (s *step) reopen(e Greeted) error {
 	all, err := outbox.List(s.tx, e.Pact)
 	if err != nil {
 		return err
 	}
-	next, told := map[crdt.Author]crdt.Seq{}, map[uint64]crdt.Seq{}
+	seen := map[crdt.Author]crdt.Seq{}
 	for _, a := range e.Authors {
-		next[a.Author], told[a.Author.Incarnation] = a.Seen+1, a.Seen
+		seen[a.Author] = a.Seen
+	}
+	hole := len(all)
+	for i := 1; i < len(all); i++ {
+		before := all[i].After
+		if before != all[i-1].Op.ID() && seen[before.Author] < before.Seq {
+			hole = i
+			break
+		}
 	}
 	renamed := map[crdt.OpID]crdt.OpID{}
-	for _, entry := range all {
-		op := entry.Op
-		if untold(told, op.Author.Incarnation) {
-			continue // the hub answers it again
-		}
-		if next[op.Author] == 0 {
-			next[op.Author] = 1
-		}
-		if op.Seq < next[op.Author] && len(renamed) == 0 {
-			continue // the hub answers it again
-		}
-		if op.Seq == next[op.Author] && len(renamed) == 0 {
-			next[op.Author]++
-			continue
-		}
-		base := entry.Base()
+	for _, entry := range all[hole:] {
+		op, base := entry.Op, entry.Base()
 		if to, ok := renamed[base.Pred]; ok {
 			base.Pred = to
 		}
@@ -186,11 +179,12 @@ func (s *step) forgot(e Greeted, dealtWith uint64) (bool, error) {
 	}
 	for _, a := range e.Authors {
 		own := a.Author.Site == s.cfg.Site && a.Author.Agent == s.cfg.Agent
-		if !own || a.Seen == 0 || a.Author.Incarnation <= dealtWith {
+		known := max(a.Seen, a.Heard)
+		if !own || known == 0 || a.Author.Incarnation <= dealtWith {
 			continue
 		}
 		newer := a.Author.Incarnation > st.Author.Incarnation
-		if newer || a.Author.Incarnation == st.Author.Incarnation && a.Seen > st.Seq {
+		if newer || a.Author.Incarnation == st.Author.Incarnation && known > st.Seq {
 			return true, nil
 		}
 	}
@@ -199,22 +193,13 @@ func (s *step) forgot(e Greeted, dealtWith uint64) (bool, error) {
 
 func (s *step) fed(e Fed) error {
 	f, err := inbox.GetFeed(s.tx, e.Pact)
-	if err != nil || f.Epoch != e.Cursor.Epoch || e.Cursor.Offset < f.Offset {
-		return err // a slice of another life, or one that is known
+	if err != nil || f.Epoch != e.Cursor.Epoch || e.Cursor.Offset < f.Offset || f.Offer.Open {
+		return err // a slice of another life, one that is known, or one too early
 	}
 	for i := range e.Entries {
 		r := &e.Entries[i]
 		if r.Op.Key.Pact != e.Pact {
 			continue // no hub of ours feeds this
-		}
-		if f.Offer.Open { // what the new feed replaces is brought back first
-			if old, err := inbox.Register(s.tx, r.Op.Key); err != nil {
-				return err
-			} else if s.forgotten(&f, &old) && old.Op.ID() != r.Op.ID() {
-				if err := s.offerOne(&old); err != nil {
-					return err
-				}
-			}
 		}
 		if err := s.receive(r); err != nil {
 			return err
@@ -222,10 +207,16 @@ func (s *step) fed(e Fed) error {
 	}
 	f.Offset, f.Head = e.Cursor.Offset, max(e.Head, e.Cursor.Offset)
 	f.Met = f.Met || f.Offset >= f.Head
+	if f.Offset >= f.Head {
+		f.Whole = f.Offset
+	}
+	if e.Lineage != nil {
+		f.Lineage = e.Lineage
+	}
 	if err := inbox.PutFeed(s.tx, e.Pact, f); err != nil {
 		return err
 	}
-	return outbox.Passed(s.tx, e.Pact, f.Offset)
+	return s.passed(&f, e.Pact)
 }
 
 // receive takes one register in and marks what it may change.

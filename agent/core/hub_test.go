@@ -126,6 +126,18 @@ func (h *modelHub) lose(loser, winner *crdt.Register) {
 	h.put(crdt.NewRegister(l.Op(), crdt.Position{}))
 }
 
+// offer joins registers and knows where an outbox goes on.
+func (h *modelHub) offer(part *core.OfferPart) {
+	for _, r := range part.Registers {
+		if cur := h.regs[r.Op.Key]; cur == nil || r.Compare(cur) > 0 {
+			h.put(r)
+		}
+	}
+	if a := part.After.Author; part.End && !part.After.IsZero() {
+		h.authors[a] = max(h.authors[a], part.After.Seq)
+	}
+}
+
 // feed cuts a slice behind cursor.
 func (h *modelHub) feed(pact crdt.Pact, cursor crdt.Position, max int, now int64) core.Fed {
 	var keys []crdt.Key

@@ -1,94 +1,99 @@
 package core
 
 import (
+	"bytes"
+
 	"github.com/entente-sync/entente/agent/inbox"
 	"github.com/entente-sync/entente/agent/outbox"
 	"github.com/entente-sync/entente/agent/store"
 	"github.com/entente-sync/entente/crdt"
 )
 
-// offeredMax bounds what one step offers, and walkedMax what it looks at.
-const (
-	offeredMax = 32
-	walkedMax  = 1024
-)
+// OfferPart is a piece of what an agent brings to a hub of another epoch: one
+// that was restored from a backup, or lost everything and began anew. The members
+// together hold all that it had.
+type OfferPart struct {
+	Registers []crdt.Register // as they were read, whoever wrote them
+	// Older is the ancestry of the epochs that they were read in; with the first
+	// part.
+	Older crdt.Lineage
+	// Next names the place after this part; an Offered carries it.
+	Next []byte
+	// End: nothing follows. After is the op before the first that is to be
+	// published; Held is how far older epochs were read.
+	End   bool
+	After crdt.OpID
+	Held  []crdt.Position
+}
 
-// offer brings own ops back to a hub that forgot them: one that was restored
-// from a backup, or is new. What this agent said and the hub does not know is said
-// again by its present incarnation, with the old stamp and base; the other members
-// do the same, and together they hold everything.
-func (s *step) offer(name crdt.Pact) error {
-	f, err := inbox.GetFeed(s.tx, name)
+// Offering reports whether a pact's offer is open: nothing is published or read
+// meanwhile.
+func Offering(tx store.Tx, name crdt.Pact) (bool, error) {
+	f, err := inbox.GetFeed(tx, name)
+	return f.Offer.Open, err
+}
+
+// NextOffer returns the next part of an open offer, at most max registers of at
+// most bytesMax by size, but at least one if there is any. What the hub is known to
+// have is left out. Nothing of the new epoch was read since it was greeted, so what
+// is held is what was held then.
+func NextOffer(tx store.Tx, name crdt.Pact, most, bytesMax int, size func(*crdt.Op) int) (part OfferPart, open bool, err error) {
+	f, err := inbox.GetFeed(tx, name)
 	if err != nil || !f.Offer.Open {
-		return err
+		return part, false, err
 	}
-	var lost []crdt.Register
-	walked, more := 0, false
-	err = inbox.Walk(s.tx, name, f.Offer.Next, func(key []byte, r crdt.Register) error {
-		if walked++; walked > walkedMax || len(lost) >= offeredMax {
-			f.Offer.Next, more = key, true
+	if len(f.Offer.Next) == 0 {
+		part.Older = f.Offer.Older
+	}
+	part.Next, part.End = f.Offer.Next, true
+	at, total := crdt.Position{Epoch: f.Epoch, Offset: f.Offer.Head}, 0
+	err = inbox.Walk(tx, name, f.Offer.Next, func(key []byte, r crdt.Register) error {
+		if r.Birth.IsZero() || f.Lineage.Covers(at, r.Birth) {
+			return nil
+		}
+		total += size(&r.Op)
+		if n := len(part.Registers); n > 0 && (n >= most || total > bytesMax) {
+			part.Next, part.End = key, false
 			return store.ErrStop
 		}
-		if s.forgotten(&f, &r) {
-			lost = append(lost, r)
-		}
+		part.Registers = append(part.Registers, r)
 		return nil
 	})
-	if err != nil {
-		return err
+	if err != nil || !part.End {
+		return part, true, err
 	}
-	for i := range lost {
-		if err := s.offerOne(&lost[i]); err != nil {
-			return err
-		}
+	if f.Offer.Refused == 0 { // else it is not all there
+		part.Held = f.Held
 	}
-	if !more {
-		f.Offer, f.Seen = inbox.Offer{}, nil
-	} else {
-		s.emit(Wake{AtMillis: s.now})
-	}
-	return inbox.PutFeed(s.tx, name, f)
+	part.After, err = outbox.After(tx, name)
+	return part, true, err
 }
 
-// forgotten reports whether r is an own op that the hub of a new epoch does not
-// know.
-func (s *step) forgotten(f *inbox.Feed, r *crdt.Register) bool {
-	author := r.Op.Author
-	return author.Site == s.cfg.Site && author.Agent == s.cfg.Agent && author.Incarnation != s.self.Incarnation &&
-		!r.Op.Key.Field.IsLost() && r.Op.Seq > f.Seen[author.Incarnation] && !untold(f.Seen, author.Incarnation)
+// afresh is the place in the feed of a new epoch. What was read of the old one is
+// to be offered.
+func afresh(f *inbox.Feed, e *Greeted) inbox.Feed {
+	held := f.Held
+	if f.Whole > 0 {
+		held = append(held, crdt.Position{Epoch: f.Epoch, Offset: f.Whole})
+	}
+	return inbox.Feed{
+		Epoch: e.Epoch, Known: f.Known, Held: held[max(0, len(held)-inbox.HeldMax):],
+		Offer: inbox.Offer{Open: f.Epoch != 0, Head: e.Head, Older: f.Lineage},
+	}
 }
 
-// untold reports whether an incarnation is older than those that a hub told of
-// because they are too many: it knows what that one said.
-func untold(told map[uint64]crdt.Seq, incarnation uint64) bool {
-	if len(told) < AuthorsTold {
-		return false
+// offered takes the hub's answer to a part in.
+func (s *step) offered(e Offered) error {
+	f, err := inbox.GetFeed(s.tx, e.Pact)
+	if err != nil || f.Epoch != e.Epoch || !f.Offer.Open || bytes.Compare(e.Next, f.Offer.Next) < 0 {
+		return err // of another life, or known
 	}
-	for n := range told {
-		if n <= incarnation {
-			return false
-		}
+	f.Offer.Taken += uint64(max(e.Taken, 0))
+	f.Offer.Refused += uint64(max(e.Refused, 0))
+	f.Offer.Next = e.Next
+	if e.Done {
+		f.Offer = inbox.Offer{Taken: f.Offer.Taken, Refused: f.Offer.Refused}
+		s.send(e.Pact, true)
 	}
-	return true
-}
-
-// offerOne says one forgotten op again, unless it waits in the outbox anyway.
-func (s *step) offerOne(r *crdt.Register) error {
-	op := r.Op
-	if _, waiting, err := outbox.Find(s.tx, op.Key.Pact, op.ID()); err != nil || waiting {
-		return err
-	}
-	again, err := s.resay(op, op.Base, op.Stamp)
-	if err != nil {
-		return err
-	}
-	said, _, err := outbox.Find(s.tx, op.Key.Pact, again.ID)
-	if err != nil {
-		return err
-	}
-	known := crdt.NewRegister(said.Op, crdt.Position{})
-	if _, err := inbox.Put(s.tx, &known); err != nil { // so that it is not forgotten twice
-		return err
-	}
-	return s.rename(op.Key, op.ID(), again)
+	return inbox.PutFeed(s.tx, e.Pact, f)
 }

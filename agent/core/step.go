@@ -74,11 +74,6 @@ func (s *step) run(ev Event) error {
 	if err != nil {
 		return err
 	}
-	for _, name := range slices.Sorted(maps.Keys(s.cfg.Pacts)) {
-		if err := s.offer(name); err != nil {
-			return err
-		}
-	}
 	for _, name := range slices.Sorted(maps.Keys(s.cfg.Systems)) {
 		if err := s.schedule(name); err != nil {
 			return err
@@ -96,6 +91,8 @@ func (s *step) dispatch(ev Event) error {
 		return s.greeted(e)
 	case Fed:
 		return s.fed(e)
+	case Offered:
+		return s.offered(e)
 	case Acked:
 		return s.acked(e)
 	case Listed:

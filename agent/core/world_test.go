@@ -125,6 +125,26 @@ func (s *site) greet() {
 	e.Authors = e.Authors[max(0, len(e.Authors)-core.AuthorsTold):]
 	s.sent = 0
 	s.step(e)
+	s.bring()
+}
+
+// bring brings a hub of a new epoch what it may have lost.
+func (s *site) bring() {
+	for {
+		var part core.OfferPart
+		var open bool
+		s.view(func(tx store.Tx) (err error) {
+			part, open, err = core.NextOffer(tx, "ops", 1+s.w.rng.IntN(4), 1<<20, func(*crdt.Op) int { return 1 })
+			return err
+		})
+		if !open {
+			return
+		}
+		s.w.hub.offer(&part)
+		if s.w.rng.IntN(8) > 0 { // else the answer got lost
+			s.step(core.Offered{NowMillis: s.clock(), Pact: "ops", Epoch: s.w.hub.epoch, Next: part.Next, Taken: len(part.Registers), Done: part.End})
+		}
+	}
 }
 
 func sortedAuthors(m map[crdt.Author]crdt.Seq) []crdt.Author {

@@ -4,9 +4,6 @@
 package inbox
 
 import (
-	"maps"
-	"slices"
-
 	"github.com/entente-sync/entente/agent/store"
 	"github.com/entente-sync/entente/agent/store/pack"
 	"github.com/entente-sync/entente/crdt"
@@ -21,6 +18,9 @@ const (
 )
 
 const version = 1
+
+// feedVersion 2 knows how far older epochs were read.
+const feedVersion = 2
 
 // Feed is the place in one pact's feed. The zero Feed never met a hub.
 type Feed struct {
@@ -37,16 +37,27 @@ type Feed struct {
 	// Doubt is the head of the feed when this store turned out to be an older copy
 	// of itself: what the feed had by then may exist in a system already.
 	Doubt crdt.Offset
-	// Offer is how far the registers were looked through for own ops that a hub of
-	// a new epoch does not know; Seen is what it knew when it was greeted.
+	// Whole is the newest head of this epoch that the feed was read to: everything
+	// up to there is held. Before that, what replaced a version may lie ahead.
+	Whole crdt.Offset
+	// Held lists how far older epochs were read, as Whole says.
+	Held  []crdt.Position
 	Offer Offer
-	Seen  map[uint64]crdt.Seq // by incarnation
 }
 
-// Offer is the progress of bringing own ops back to a restored hub.
+// HeldMax bounds the older epochs that are remembered.
+const HeldMax = 64
+
+// Offer is the progress of bringing what is held to a hub of a new epoch. Nothing
+// of that epoch is read while it is open.
 type Offer struct {
-	Open bool
-	Next []byte // store key to go on from; nil is the first
+	Open  bool
+	Next  []byte       // store key to go on from; empty is the first
+	Head  crdt.Offset  // of the feed when the hub was greeted
+	Older crdt.Lineage // as the hub of the epoch before told it
+	// Taken and Refused count the registers that the hub answered, after the end
+	// too.
+	Taken, Refused uint64
 }
 
 // Cursor is where to subscribe from.
@@ -67,54 +78,78 @@ func PutFeed(tx store.Tx, pact crdt.Pact, f Feed) error {
 }
 
 func encodeFeed(f Feed) []byte {
-	w := pack.NewWriter(version)
+	w := pack.NewWriter(feedVersion)
 	w.Uint(uint64(f.Epoch))
 	w.Uint(uint64(f.Offset))
 	w.Uint(uint64(f.Head))
 	w.Bool(f.Met)
 	w.Uint(f.Known)
 	w.Uint(uint64(f.Doubt))
+	writeLineage(w, f.Lineage)
+	w.Uint(uint64(f.Whole))
+	w.Uint(uint64(len(f.Held)))
+	for _, at := range f.Held {
+		w.Position(at)
+	}
 	w.Bool(f.Offer.Open)
 	w.String(string(f.Offer.Next))
-	incarnations := slices.Sorted(maps.Keys(f.Seen))
-	w.Uint(uint64(len(incarnations)))
-	for _, n := range incarnations {
-		w.Uint(n)
-		w.Uint(uint64(f.Seen[n]))
-	}
-	w.Uint(uint64(len(f.Lineage)))
-	for _, fork := range f.Lineage {
-		w.Uint(uint64(fork.Child))
-		w.Uint(uint64(fork.Parent))
-		w.Uint(uint64(fork.At))
-	}
+	w.Uint(uint64(f.Offer.Head))
+	writeLineage(w, f.Offer.Older)
+	w.Uint(f.Offer.Taken)
+	w.Uint(f.Offer.Refused)
 	return w.Bytes()
 }
 
 func decodeFeed(b []byte) (Feed, error) {
-	r := pack.NewReader(b, version)
+	r := pack.NewReader(b, feedVersion)
 	f := Feed{
 		Epoch:  crdt.Epoch(r.Uint()),
 		Offset: crdt.Offset(r.Uint()),
 		Head:   crdt.Offset(r.Uint()),
 		Met:    r.Bool(),
 		Known:  r.Uint(),
+		Doubt:  crdt.Offset(r.Uint()),
 	}
-	f.Doubt = crdt.Offset(r.Uint())
-	f.Offer = Offer{Open: r.Bool(), Next: []byte(r.String())}
-	for range r.Count() {
-		if f.Seen == nil {
-			f.Seen = map[uint64]crdt.Seq{}
+	if len(b) > 0 && b[0] == 1 { // which brought back own ops only
+		f.Offer.Open = r.Bool()
+		_ = r.String()
+		for range r.Count() {
+			_, _ = r.Uint(), r.Uint()
 		}
-		n := r.Uint()
-		f.Seen[n] = crdt.Seq(r.Uint())
+		for range r.Count() {
+			f.Lineage = append(f.Lineage, crdt.Fork{
+				Child: crdt.Epoch(r.Uint()), Parent: crdt.Epoch(r.Uint()), At: crdt.Offset(r.Uint()),
+			})
+		}
+		return f, r.Close("feed place")
 	}
+	f.Lineage = readLineage(r)
+	f.Whole = crdt.Offset(r.Uint())
 	for range r.Count() {
-		f.Lineage = append(f.Lineage, crdt.Fork{
-			Child: crdt.Epoch(r.Uint()), Parent: crdt.Epoch(r.Uint()), At: crdt.Offset(r.Uint()),
+		f.Held = append(f.Held, r.Position())
+	}
+	f.Offer = Offer{Open: r.Bool(), Next: []byte(r.String()), Head: crdt.Offset(r.Uint()), Older: readLineage(r), Taken: r.Uint(), Refused: r.Uint()}
+	return f, r.Close("feed place")
+}
+
+func writeLineage(w *pack.Writer, l crdt.Lineage) {
+	w.Uint(uint64(len(l)))
+	for _, fork := range l {
+		w.Uint(uint64(fork.Child))
+		w.Uint(uint64(fork.Parent))
+		w.Uint(uint64(fork.At))
+		w.Uint(uint64(fork.From))
+	}
+}
+
+func readLineage(r *pack.Reader) (l crdt.Lineage) {
+	for range r.Count() {
+		l = append(l, crdt.Fork{
+			Child: crdt.Epoch(r.Uint()), Parent: crdt.Epoch(r.Uint()),
+			At: crdt.Offset(r.Uint()), From: crdt.Offset(r.Uint()),
 		})
 	}
-	return f, r.Close("feed place")
+	return l
 }
 
 // Register returns the newest version of a register, zero if there is none.

@@ -36,7 +36,8 @@ func register(stamp crdt.Stamp, birth crdt.Offset) crdt.Register {
 func feed() Feed {
 	return Feed{
 		Epoch: 1, Offset: 2, Head: 3, Lineage: crdt.Lineage{{Child: 1, Parent: 9, At: 4}}, Met: true, Known: 5, Doubt: 6,
-		Offer: Offer{Open: true, Next: []byte("k")}, Seen: map[uint64]crdt.Seq{7: 8, 1: 2},
+		Whole: 2, Held: []crdt.Position{{Epoch: 9, Offset: 3}},
+		Offer: Offer{Open: true, Next: []byte("k"), Head: 1, Older: crdt.Lineage{{Child: 9, Parent: 8, At: 1, From: 1}}, Taken: 2, Refused: 1},
 	}
 }
 
@@ -120,7 +121,21 @@ func TestChildren(t *testing.T) {
 }
 
 func TestOldBytesStayReadable(t *testing.T) {
-	path := filepath.Join("testdata", "rows-1.txt")
+	first, err := os.ReadFile(filepath.Join("testdata", "rows-1.txt"))
+	if err != nil {
+		t.Fatal(err)
+	}
+	digits, _, _ := strings.Cut(strings.TrimPrefix(string(first), "feed "), "\n")
+	b, err := hex.DecodeString(digits)
+	if err != nil {
+		t.Fatal(err)
+	}
+	was, err := decodeFeed(b)
+	if now := feed(); err != nil || was.Epoch != now.Epoch || was.Head != now.Head || was.Doubt != now.Doubt ||
+		!slices.Equal(was.Lineage, now.Lineage) || !was.Offer.Open {
+		t.Errorf("version 1 of a feed's place reads as %+v (%v)", was, err)
+	}
+	path := filepath.Join("testdata", "rows-2.txt")
 	r := register(5, 7)
 	want := fmt.Sprintf("feed %x\nregister %x\n", encodeFeed(feed()), encodeRegister(&r))
 	if *update {

@@ -253,14 +253,40 @@ func Passed(tx store.Tx, pact crdt.Pact, cursor crdt.Offset) error {
 	return nil
 }
 
-// Reopen makes every entry wait for an answer again, from a hub that may know
-// nothing of what came before the first.
+// After is the op before the first one that is to be published: everything up to
+// it was answered, and what became of it is known. Zero: nothing was.
+func After(tx store.Tx, pact crdt.Pact) (after crdt.OpID, err error) {
+	s, err := GetState(tx, pact)
+	if err != nil {
+		return after, err
+	}
+	after = s.Last
+	err = tx.Scan(pack.Key(tableEntry, string(pact)), nil, func(k, b []byte) error {
+		at, err := positionOf(k)
+		if err != nil {
+			return err
+		}
+		e, err := decodeEntry(b, at)
+		if err != nil {
+			return err
+		}
+		after = e.After
+		return store.ErrStop
+	})
+	return after, err
+}
+
+// Reopen makes every entry wait for an answer again, each behind the one before:
+// its hub may not know what became of the ops that were refused in between.
 func Reopen(tx store.Tx, pact crdt.Pact) error {
 	all, err := List(tx, pact)
 	if err != nil {
 		return err
 	}
-	var last crdt.OpID
+	last, err := After(tx, pact)
+	if err != nil {
+		return err
+	}
 	for _, e := range all {
 		e.Acked, e.Offset, e.After = false, 0, last
 		if err := putEntry(tx, &e); err != nil {

@@ -55,18 +55,31 @@ func (l *Loop) ask(ctx context.Context, client *wire.Client) (w wire.Welcome, wh
 	}
 	ctx, cancel := context.WithTimeout(ctx, greetMax)
 	defer cancel()
-	w, err = client.Greet(ctx, wire.Hello{
+	hello := wire.Hello{
 		Protocol: wire.Protocol, Software: l.config.Software,
 		Incarnation: incarnation, Pacts: l.config.Pacts,
-	})
-	if err != nil {
+	}
+	if w, err = client.Greet(ctx, hello); err != nil {
 		return w, nil, err
 	}
 	l.heard()
+	waits, again := map[crdt.Pact]string{}, false
+	for i := range w.Pacts {
+		inForce, missing := l.accept(ctx, client, &w.Pacts[i])
+		waits[w.Pacts[i].Pact], again = missing, again || inForce
+	}
+	if again {
+		if w, err = client.Greet(ctx, hello); err != nil {
+			return w, nil, err
+		}
+	}
 	why = map[crdt.Pact]string{}
 	for i := range w.Pacts {
 		p := &w.Pacts[i]
-		if p.Refused != "" {
+		if missing := waits[p.Pact]; missing != "" && (p.Refused != "" || l.config.Documents(*p) != nil) {
+			p.Refused = wire.ReasonPactUnaccepted
+			why[p.Pact] = string(p.Refused) + ": " + missing
+		} else if p.Refused != "" {
 			why[p.Pact] = string(p.Refused) + ": " + wire.Describe(p.Refused).Sentence
 		} else if err := l.config.Documents(*p); err != nil {
 			p.Refused = wire.ReasonPactVersion
@@ -110,7 +123,7 @@ func (l *Loop) refusals() string {
 func greeted(w *wire.Welcome, p *wire.PactState) func(int64) core.Event {
 	authors := make([]core.AuthorState, len(p.Authors))
 	for i, a := range p.Authors {
-		authors[i] = core.AuthorState{Author: a.Author, Seen: a.Seen, Applied: a.Applied}
+		authors[i] = core.AuthorState{Author: a.Author, Seen: a.Seen, Applied: a.Applied, Heard: a.Heard}
 	}
 	return func(now int64) core.Event {
 		return core.Greeted{

@@ -176,6 +176,7 @@ type agent struct {
 	events []core.Event
 	step   time.Duration // how long a Fed takes
 	asks   int           // for ops of helpdesk
+	offers map[crdt.Pact][]core.OfferPart
 }
 
 // place names an op in all outboxes.
@@ -218,6 +219,8 @@ func (a *agent) Step(build func(int64) core.Event) error {
 	}
 	a.events = append(a.events, event)
 	switch e := event.(type) {
+	case core.Offered:
+		a.offers[e.Pact] = a.offers[e.Pact][1:]
 	case core.Greeted:
 		a.loop.Publish(core.Publish{Pact: e.Pact, Rewind: true})
 	case core.Acked:
@@ -255,6 +258,16 @@ func (a *agent) Pending(pact crdt.Pact, from uint64, _, _ int) (after crdt.OpID,
 		}
 	}
 	return after, ops, next, nil
+}
+
+func (a *agent) NextOffer(pact crdt.Pact) (core.OfferPart, bool, error) {
+	a.mu.Lock()
+	defer a.mu.Unlock()
+	parts := a.offers[pact]
+	if len(parts) == 0 {
+		return core.OfferPart{}, false, nil
+	}
+	return parts[0], true, nil
 }
 
 // asked counts how often the loop looked for ops of helpdesk.
@@ -313,6 +326,7 @@ func inWorld(t *testing.T, h *hub, prepare func(*config, *agent), test func(t *t
 			Addresses: []string{"one", "two"}, Pacts: []crdt.Pact{helpdesk, bugs}, Software: "test",
 			Engine: w, Memory: w, Now: time.Now, Log: slog.New(slog.DiscardHandler),
 			Documents: func(wire.PactState) error { return nil },
+			Document:  func(crdt.Pact) ([]byte, uint32) { return nil, 0 },
 			Dial: func(address string) (*grpc.ClientConn, error) {
 				w.dialed = append(w.dialed, address)
 				return grpc.NewClient("passthrough:///"+address, append(wire.DialOptions(),

@@ -62,7 +62,7 @@ func (l *Loop) feed(pact crdt.Pact, slice *wire.Slice) error {
 			bytes += wire.OpBytes(&rest[n].Register.Op)
 			n++
 		}
-		fed := core.Fed{Pact: pact, Entries: make([]crdt.Register, n), Cursor: slice.Cursor, Head: slice.Head}
+		fed := core.Fed{Pact: pact, Entries: make([]crdt.Register, n), Cursor: slice.Cursor, Head: slice.Head, Lineage: slice.Lineage}
 		for i := range fed.Entries {
 			fed.Entries[i] = rest[i].Register
 		}

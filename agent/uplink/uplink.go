@@ -38,6 +38,10 @@ type Memory interface {
 	// outbox (0: the first) onwards, the op before that run, and the place after it.
 	// At most opsMax ops and bytesMax bytes, but at least one op if there is any.
 	Pending(pact crdt.Pact, from uint64, opsMax, bytesMax int) (after crdt.OpID, ops []crdt.Op, next uint64, err error)
+	// NextOffer returns the next part of what a hub of a new epoch must be brought;
+	// open is false if there is nothing to bring. Pending returns nothing while it
+	// is open.
+	NextOffer(pact crdt.Pact) (part core.OfferPart, open bool, err error)
 }
 
 // Dialer connects to one node of the hub. The loop closes the connection.
@@ -54,6 +58,8 @@ type Config struct {
 	// Documents checks the hub's pact document against what the site accepted; an
 	// error keeps that pact out of the session.
 	Documents func(wire.PactState) error
+	// Document is the one that the site accepted. A hub that lacks it is told so.
+	Document func(crdt.Pact) (document []byte, version uint32)
 	// SilenceMax is how long the feed may be silent, or a batch without an answer,
 	// before the connection counts as dead; the hub sends a heartbeat every 10 s.
 	// 0 means 30 s.
@@ -221,7 +227,12 @@ func (l *Loop) session(ctx context.Context) error {
 	}
 	group.Go(func() error { return l.publish(gctx, client, welcome.Epoch, pacts) })
 	for _, p := range pacts {
-		group.Go(func() error { return l.subscribe(gctx, client, p) })
+		group.Go(func() error {
+			if err := l.offer(gctx, client, welcome.Epoch, p); err != nil {
+				return err
+			}
+			return l.subscribe(gctx, client, p)
+		})
 	}
 	return group.Wait()
 }

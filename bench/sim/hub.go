@@ -145,6 +145,11 @@ func (h *hub) publish(site crdt.Site, b wire.Batch) wire.BatchResult {
 	return h.admission.Admit(identity.Agent{Site: site, Name: agentName}, b).Wait(context.Background())
 }
 
+// offer answers a part of an offer.
+func (h *hub) offer(site crdt.Site, o wire.Offer) wire.BatchResult {
+	return h.admission.AdmitOffer(identity.Agent{Site: site, Name: agentName}, o).Wait(context.Background())
+}
+
 // feed reads a slice and holds it against the laws of feeds.
 func (h *hub) feed(cursor crdt.Position, entriesMax int) (state.Slice, error) {
 	slice, err := h.machine.Feed(pactName, cursor, entriesMax, 1<<20)

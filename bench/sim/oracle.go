@@ -25,7 +25,6 @@ type final struct {
 	links     map[*desk]map[crdt.RecordID]connectors.Key // shown and deleted ones
 	ids       map[place]crdt.RecordID
 	holds     map[*desk]map[heldAt]core.Hold
-	orphans   []crdt.Register // conflict records that only members hold
 }
 
 type heldAt struct {
@@ -98,29 +97,17 @@ func (f *final) memory(a *agent) {
 		n := 0
 		err = inbox.Walk(tx, pactName, nil, func(_ []byte, r crdt.Register) error {
 			n++
-			if f.plan.restore && r.Op.Key.Field.IsLost() {
-				f.orphan(&r)
-				return nil
-			}
 			if want := f.registers[r.Op.Key]; want == nil || want.Digest != r.Digest {
 				f.fail("1 convergence", []string{short(r.Op.Key.Record)}, "%s holds another version of %s than the hub: %s",
 					a.site(), r.Op.Key, r.Op.ID())
 			}
 			return nil
 		})
-		if n != len(f.registers) && !f.plan.restore {
+		if n != len(f.registers) {
 			f.fail("1 convergence", nil, "%s holds %d registers, the hub %d", a.site(), n, len(f.registers))
 		}
 		return err
 	})
-}
-
-// orphan takes a conflict record in that the hub may have lost with what its
-// backup did not hold: nobody may write one, so that it lives on at the members only.
-func (f *final) orphan(r *crdt.Register) {
-	if f.registers[r.Op.Key] == nil {
-		f.orphans = append(f.orphans, *r)
-	}
 }
 
 // linked checks that every record of a system is one record of the pact.
@@ -334,9 +321,6 @@ func (f *final) kept() {
 				}
 			}
 		}
-	}
-	for i := range f.orphans {
-		fine[f.lost(&f.orphans[i])] = true
 	}
 	for key, r := range f.registers {
 		if key.Field.IsLost() {

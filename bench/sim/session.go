@@ -54,7 +54,7 @@ func (a *agent) connect() {
 		Epoch: info.Epoch, Head: info.Head, Lineage: info.Lineage,
 	}
 	for _, s := range authors {
-		e.Authors = append(e.Authors, core.AuthorState{Author: s.Author, Seen: s.Seen, Applied: s.Applied})
+		e.Authors = append(e.Authors, core.AuthorState(s))
 	}
 	a.session = nil
 	if !a.step(e) {
@@ -81,7 +81,7 @@ func (a *agent) pending(tx store.Tx) (int, error) {
 // publish sends the next run of the outbox; false if there is nothing to send.
 func (a *agent) publish() bool {
 	s := a.session
-	if s == nil || len(s.up)+len(s.down) >= inFlightMax {
+	if s == nil || len(s.up)+len(s.down) >= inFlightMax || a.offering() {
 		return false
 	}
 	b := wire.Batch{Pact: pactName, Epoch: s.epoch}
@@ -109,6 +109,64 @@ func (a *agent) publish() bool {
 		s.up = append(s.up, sent{a.site(), b, s.generation})
 	}
 	return true
+}
+
+// bring sends the next part of an offer to a hub of a new epoch, in a bad network
+// sometimes twice, and sometimes its answer is lost; false if nothing is to be
+// brought.
+func (a *agent) bring() bool {
+	if a.session == nil {
+		return false
+	}
+	var part core.OfferPart
+	open := false
+	a.view(func(tx store.Tx) (err error) {
+		part, open, err = core.NextOffer(tx, pactName, 1+a.w.rng.IntN(8), 1<<20, wire.OpBytes)
+		return err
+	})
+	if !open {
+		return false
+	}
+	o := wire.Offer{Pact: pactName, Epoch: a.session.epoch, Lineage: part.Older}
+	for i := range part.Registers {
+		o.Registers = append(o.Registers, wire.Offered{Op: part.Registers[i].Op, Birth: part.Registers[i].Birth})
+	}
+	if part.End {
+		o.End = &wire.OfferEnd{After: part.After, Held: part.Held}
+	}
+	for range 1 + a.w.rng.IntN(2)*a.w.rng.IntN(2) {
+		result := a.w.hub.offer(a.site(), o)
+		ev := core.Offered{NowMillis: a.clock(), Pact: pactName, Epoch: a.session.epoch, Next: part.Next}
+		for i, r := range result.Results {
+			switch {
+			case r.Outcome == wire.OutcomeRetry && r.Reason == wire.ReasonEpochChanged:
+				a.hangUp()
+				return true
+			case r.Outcome == wire.OutcomeRetry:
+				return true
+			case r.Outcome != wire.OutcomeApplied:
+				a.w.fail("hub", nil, "%s: offered register %d: %s %s", a.site(), i, r.Outcome, r.Reason)
+			case i == len(part.Registers):
+				ev.Done = true
+			default:
+				ev.Taken++
+			}
+		}
+		if a.w.stormy(a.w.plan.network, 10) {
+			continue
+		}
+		a.step(ev)
+		if a.session == nil {
+			return true
+		}
+	}
+	return true
+}
+
+// offering reports whether the hub is to be brought something first.
+func (a *agent) offering() (open bool) {
+	a.view(func(tx store.Tx) (err error) { open, err = core.Offering(tx, pactName); return err })
+	return open
 }
 
 // pick takes one message out of a bag: any one in a bad network.
@@ -172,7 +230,7 @@ func (a *agent) answered() bool {
 // push lets the hub cut a slice for the subscription; false if there is nothing new.
 func (a *agent) push() bool {
 	s := a.session
-	if s == nil || len(s.feed) >= slicesMax {
+	if s == nil || len(s.feed) >= slicesMax || a.offering() {
 		return false
 	}
 	slice, err := a.w.hub.feed(s.cursor, 1+a.w.rng.IntN(8))
@@ -186,7 +244,7 @@ func (a *agent) push() bool {
 		return false
 	}
 	s.cursor = slice.Cursor
-	ev := core.Fed{Pact: pactName, Cursor: slice.Cursor, Head: slice.Head}
+	ev := core.Fed{Pact: pactName, Cursor: slice.Cursor, Head: slice.Head, Lineage: slice.Lineage}
 	for _, e := range slice.Entries {
 		ev.Entries = append(ev.Entries, e.Register)
 	}

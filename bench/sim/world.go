@@ -174,7 +174,7 @@ func (w *world) lull() {
 		for _, d := range a.desks {
 			a.list(d, 0)
 		}
-		for n := 0; n < 40 && (a.work() || a.publish() || a.arrive() || a.answered() || a.push() || a.fed()); n++ {
+		for n := 0; n < 40 && (a.work() || a.bring() || a.publish() || a.arrive() || a.answered() || a.push() || a.fed()); n++ {
 			continue
 		}
 	}
@@ -190,7 +190,9 @@ func (w *world) happen(a *agent, k int) {
 	case k < 52:
 		a.work()
 	case k < 59:
-		a.publish()
+		if !a.bring() {
+			a.publish()
+		}
 	case k < 66:
 		a.arrive()
 	case k < 73:
@@ -278,7 +280,7 @@ func (w *world) rest() {
 			for _, d := range a.desks {
 				a.list(d, 0)
 			}
-			for n := 0; a.publish() || a.arrive() || a.answered() || a.push() || a.fed() || a.work(); n++ {
+			for n := 0; a.bring() || a.publish() || a.arrive() || a.answered() || a.push() || a.fed() || a.work(); n++ {
 				if n > stepsMax {
 					w.fail("18 progress", nil, "%s goes round in circles: %s", a.site(), w.busy())
 				}
