@@ -142,6 +142,8 @@ func (l *Loop) accept(ctx context.Context, client *wire.Client, p *wire.PactStat
 	}
 	got, err := client.OfferPact(ctx, document)
 	switch {
+	case wire.ReasonOf(err) == wire.ReasonPactVersion:
+		return false, "" // another text is in force: that is for people to settle
 	case err != nil:
 		return false, "the hub does not take the accepted version: " + err.Error()
 	case len(got.Missing) > 0:
