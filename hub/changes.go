@@ -106,7 +106,7 @@ func (h *Hub) ReplaceMember(ctx context.Context, r admin.Replace) (admin.Plan, e
 	case v.Tolerance() < 0:
 		return plan, refusedAs(&replica.Refusal{
 			Code: replica.RefusedQuorum, What: "no majority of the voters answers: nothing can be changed",
-			Next: "start the nodes that do not answer; if they are lost for good: entente hub recover",
+			Next: "start the nodes that do not answer; if they are lost for good: entente hub snapshot restore",
 		})
 	case v.Successors[r.Node] != "" && v.Successors[r.Node] != r.By:
 		return plan, refusedAs(&replica.Refusal{
