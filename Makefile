@@ -1,6 +1,6 @@
 # Each noun is one thing to have. Tools are fetched at pinned versions (.ci/tool).
 .DEFAULT_GOAL := help
-.PHONY: help build run run-real smoke test lint generate sim crash bench peers verify
+.PHONY: help build run run-real smoke test lint generate sim crash mutants bench peers verify
 
 # Seeds of make sim, rounds of make crash and the seed that plans them.
 SEEDS ?= 200
@@ -9,6 +9,8 @@ SEED ?= 1
 # Where make bench and make peers leave all their figures; ARGS are their flags.
 LOAD_JSON = docs/performance-load.json
 PEERS_JSON = docs/performance-peers.json
+# Mutants of make mutants: hub, agent or all.
+SCOPE ?= all
 
 help: ## this list
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  make %-9s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
@@ -41,6 +43,9 @@ sim: ## simulation from SEEDS seeds
 
 crash: ## ROUNDS rounds of faults against a hub of three processes (root, FUSE)
 	ROUNDS=$(ROUNDS) SEED=$(SEED) go test -count=1 -v -timeout 120m -run '^TestHub$$' ./bench/crash
+
+mutants: ## builds with one bug at a time, and the test that finds it; SCOPE=hub|agent|all
+	SCOPE=$(SCOPE) go test -count=1 -v -timeout 240m -run '^TestPlay$$' ./bench/mutants
 
 bench: ## merge ns/op; a hub's throughput, latency and memory against its ceiling
 	go test -run '^$$' -bench . -benchmem ./crdt/...

@@ -114,6 +114,18 @@ func TestAuthorshipProvesNothing(t *testing.T) {
 	recorded(t, l, inOne)
 }
 
+// Nor does a later op of the same author: what was made on its fifth may never
+// have met its third.
+func TestLaterOpOfTheSameAuthorIsNotSeen(t *testing.T) {
+	cur := crdt.NewRegister(crdttest.Op(10, "acme", 3, "what stands"), crdt.Position{Epoch: 1, Offset: 9})
+	fifth := crdttest.Op(11, "acme", 5, "what was on the screen")
+	op := crdttest.Op(12, "globex", 1, "made on that")
+	op.Base = crdt.Base{Pred: fifth.ID()}
+	if crdt.Saw(&op, &cur, nil) {
+		t.Error("an op counts as seen by one that names a later op of its author")
+	}
+}
+
 // Rule 1: seen by pred, though no birth is known.
 func TestPredIsSeen(t *testing.T) {
 	l := crdttest.NewLog()

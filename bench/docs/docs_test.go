@@ -31,6 +31,7 @@ var elsewhere = map[string]string{
 	"make generate": "CI runs it: .ci/run",
 	"make crash":    "bench/crash: TestHub",
 	"make sim":      "bench/sim",
+	"make mutants":  "bench/mutants: TestPlay plays two of them",
 }
 
 // pages that have a test of their own which runs them whole.
