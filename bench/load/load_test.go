@@ -49,8 +49,10 @@ func TestSmall(t *testing.T) {
 	if err := json.Unmarshal(text, &r); err != nil {
 		t.Fatal(err)
 	}
-	for _, name := range []string{"ceiling", "fill", "merged", "p99 at 1 k ops/s, follower", "catch-up of a newcomer", "burst to 100 subscribers",
-		"restart after kill -9 until ready", "restore, from the file to disk and memory", "merged, 3000 registers"} {
+	for _, name := range []string{
+		"ceiling", "fill", "merged", "p99 at 1 k ops/s, follower", "catch-up of a newcomer", "burst to 100 subscribers",
+		"restart after kill -9 until ready", "restore, from the file to disk and memory", "merged, 3000 registers",
+	} {
 		if f := r.Figure(name); f == nil || f.Median <= 0 {
 			t.Errorf("%s: %+v", name, f)
 		}

@@ -113,8 +113,11 @@ func rest(ctx context.Context, s *settings, r *report.Run, b *bed) error {
 		name    string
 		measure func(context.Context, *report.Run, *bed) error
 	}{
-		{"fanout", measureFanOut}, {"contested", measureContested}, {"catchup", measureCatchUp},
-		{"restart", measureRestart}, {"snapshot", measureSnapshot},
+		{"fanout", measureFanOut},
+		{"contested", measureContested},
+		{"catchup", measureCatchUp},
+		{"restart", measureRestart},
+		{"snapshot", measureSnapshot},
 	} {
 		if !s.has(part.name) {
 			continue

@@ -18,8 +18,8 @@ import (
 	"github.com/entente-sync/entente/hub/state"
 )
 
-// ErrDisputed: the nodes of this hub hold different states and none of them is a
-// majority's. Nothing was proposed, and nothing will be until a majority agrees:
+// ErrDisputed reports that the nodes of this hub hold different states and none
+// of them is a majority's. Nothing was proposed, and nothing will be until a majority agrees:
 // keep the nodes whose state is right, remove the others, and let them join anew
 // from an empty directory.
 var ErrDisputed = errors.New("the hub's nodes hold different states and no majority agrees: it takes no writes; " +

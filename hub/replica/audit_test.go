@@ -140,8 +140,11 @@ func TestUnauditedReplica(t *testing.T) {
 		compared bool
 		misses   int
 	}{
-		{command.VerdictAgreed, true, 0}, {command.VerdictUnchecked, true, 1}, {command.VerdictAgreed, false, 2},
-		{command.VerdictUnchecked, false, 3}, {command.VerdictAgreed, true, 0},
+		{command.VerdictAgreed, true, 0},
+		{command.VerdictUnchecked, true, 1},
+		{command.VerdictAgreed, false, 2},
+		{command.VerdictUnchecked, false, 3},
+		{command.VerdictAgreed, true, 0},
 	} {
 		if tally(step.verdict, step.compared); r.auditor.misses != step.misses {
 			t.Fatalf("step %d: %d misses, want %d", i, r.auditor.misses, step.misses)

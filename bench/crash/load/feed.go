@@ -158,6 +158,6 @@ func (s *Subscriber) readTo(ctx context.Context, peer Peer, head crdt.Offset) er
 		}
 	}
 	cancel(nil)
-	<-done
+	_ = <-done // that of our cancelling
 	return nil
 }
