@@ -121,6 +121,7 @@ type Timing struct {
 	StallMax   time.Duration // a leader that commits nothing for so long is unhealthy
 	Drain      time.Duration // for streams to end when the node stops
 	Backups    time.Duration // between looks at whether a backup is due; by default a part of the plan's period
+	DiskStall  time.Duration // one write may take so long before a leader hands over; six times that long and the node stops
 	Govern     time.Duration // between looks at whether the leader owes the hub something
 }
 
@@ -130,6 +131,10 @@ type Sizes struct {
 	Trailing   int64 // of log kept below a checkpoint for slow nodes
 	Segment    int   // of one file of the log, preallocated
 	MemTable   int64 // of the store
+	// Reserve must be free on the volume for ops to be admitted, half of it for
+	// anything to be stored; 0 means a tenth of the volume, within reason, negative
+	// none. Ballast is a file that is given up when the volume is full all the same.
+	Reserve, Ballast int64
 }
 
 func (c Config) withDefaults() Config {
@@ -151,10 +156,12 @@ func (c Config) withDefaults() Config {
 	if c.Backup != nil {
 		set(&c.Timing.Backups, min(max(c.Backup.Every/20, time.Second), time.Minute))
 	}
+	set(&c.Timing.DiskStall, 5*time.Second)
 	set(&c.Timing.Govern, 200*time.Millisecond)
 	set(&c.Sizes.Checkpoint, 64<<20)
 	set(&c.Sizes.Trailing, 64<<20)
 	set(&c.Sizes.Segment, 64<<20)
+	set(&c.Sizes.Ballast, 256<<20)
 	if c.Now == nil {
 		c.Now = time.Now
 	}

@@ -44,7 +44,8 @@ func (h *Hub) govern(ctx context.Context) {
 
 func temporary(err error) bool {
 	return errors.Is(err, replica.ErrNotLeader) || errors.Is(err, replica.ErrUnknown) ||
-		errors.Is(err, replica.ErrBusy) || errors.Is(err, replica.ErrStopped)
+		errors.Is(err, replica.ErrBusy) || errors.Is(err, replica.ErrStopped) ||
+		errors.Is(err, replica.ErrDiskLow)
 }
 
 func (h *Hub) governOnce(ctx context.Context, refused map[crdt.Pact]uint32) error {

@@ -179,6 +179,7 @@ func (h *Hub) replicaConfig() replica.Config {
 		CheckpointInterval: cfg.Timing.Checkpoint, CheckpointBytes: cfg.Sizes.Checkpoint,
 		QueueBytes: cfg.Limits.QueueBytes, PactQueueBytes: cfg.Limits.PactQueueBytes,
 		TrailingBytes: cfg.Sizes.Trailing, SegmentBytes: cfg.Sizes.Segment, MemTableBytes: cfg.Sizes.MemTable,
+		DiskStall: cfg.Timing.DiskStall, ReserveBytes: cfg.Sizes.Reserve, BallastBytes: cfg.Sizes.Ballast,
 	}
 }
 

@@ -31,6 +31,7 @@ type metrics struct {
 	queueBytes, disputed, unaudited, mismatches          *prometheus.Desc
 	scrubLast, scrubRows, scrubDamage                    *prometheus.Desc
 	backedUp, backupBytes, backupFailures                *prometheus.Desc
+	diskFree, diskRoom, diskStalled                      *prometheus.Desc
 }
 
 func newMetrics(h *Hub) *metrics {
@@ -87,6 +88,9 @@ func newMetrics(h *Hub) *metrics {
 		backupBytes:    desc("snapshot_last_bytes", "Size of that backup."),
 		backupFailures: desc("snapshot_failures_total", "Scheduled backups that this node did not make, or could not read back."),
 		stopped:        desc("stopped", "1 after this node has stopped itself."),
+		diskFree:       desc("disk_free_bytes", "Free on the volume of the node's directory; 0 where that is not watched."),
+		diskRoom:       desc("disk_room", "0 while there is enough room on the volume, 1 while ops are refused for want of it, 2 while nothing is stored."),
+		diskStalled:    desc("disk_stalled", "1 while a write to the disk does not come back."),
 	}
 }
 
@@ -148,7 +152,7 @@ func (m *metrics) descs() []*prometheus.Desc {
 	return []*prometheus.Desc{
 		m.applied, m.committedIndex, m.checkpoint, m.term, m.leader, m.ready, m.subscribers, m.pacts,
 		m.registers, m.logBytes, m.storeBytes, m.lastProgress, m.stalled, m.stopped, m.queueBytes, m.disputed, m.unaudited, m.scrubLast,
-		m.backedUp, m.backupBytes,
+		m.backedUp, m.backupBytes, m.diskFree, m.diskRoom, m.diskStalled,
 	}
 }
 
@@ -190,7 +194,7 @@ func (m *metrics) Collect(out chan<- prometheus.Metric) {
 		flag(s.Leading), flag(m.hub.ready() == nil), float64(m.hub.fanout.Subscribers()), float64(len(digests)),
 		float64(registers), float64(s.LogBytes), float64(sizeOf(m.hub.cfg.Dir)), last, s.Stalled.Seconds(),
 		flag(s.Stopped != nil), float64(s.QueueBytes), flag(s.Disputed), float64(s.Unaudited), seconds(s.ScrubLast),
-		seconds(newest.Verified), float64(newest.Bytes),
+		seconds(newest.Verified), float64(newest.Bytes), float64(s.FreeBytes), float64(s.Room), flag(s.DiskStalled),
 	}
 	for desc, n := range map[*prometheus.Desc]uint64{m.mismatches: s.Mismatches, m.scrubRows: s.ScrubRows, m.scrubDamage: s.ScrubDamage} {
 		out <- prometheus.MustNewConstMetric(desc, prometheus.CounterValue, float64(n))

@@ -23,6 +23,7 @@ const (
 	retryLeader = 100 * time.Millisecond
 	retryBusy   = 50 * time.Millisecond
 	retryEpoch  = time.Second
+	retryDisk   = 5 * time.Second
 )
 
 // Log is what admission needs of the replica.
@@ -196,6 +197,8 @@ func (p *Pending) failed(from int, err error) {
 		p.turnAway(from, wire.ReasonHubReadonly, retryEpoch)
 	case errors.Is(err, replica.ErrBusy):
 		p.turnAway(from, wire.ReasonHubBusy, retryBusy)
+	case errors.Is(err, replica.ErrDiskLow):
+		p.turnAway(from, wire.ReasonHubDiskLow, retryDisk)
 	case errors.Is(err, replica.ErrNotLeader):
 		leader := cfg.Log.Leader()
 		if p.leader = cfg.AgentAddress(leader); leader != "" && leader != cfg.Self && p.leader != "" {

@@ -156,7 +156,7 @@ func (c *Cluster) Restart(n *Node) {
 			Govern: 5 * time.Millisecond, Drain: 2 * time.Second,
 			BehindMax: 2 * time.Second,
 		},
-		Sizes: hub.Sizes{Segment: 1 << 20, MemTable: 2 << 20},
+		Sizes: hub.Sizes{Segment: 1 << 20, MemTable: 2 << 20, Reserve: -1, Ballast: -1}, // whatever disk the test runs on
 	}
 	nodes := n.take(c.tb, &n.nodes, n.peer.Nodes)
 	if len(c.nodes) > 1 || n.joins {

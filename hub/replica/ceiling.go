@@ -19,7 +19,7 @@ func OpenCeiling(cfg Config) (*Ceiling, error) {
 		return nil, err
 	}
 	cfg = cfg.withDefaults()
-	r := &Replica{cfg: cfg, latch: newLatch(cfg.Exit), stopped: make(chan struct{})}
+	r := newReplica(cfg)
 	if err := r.openCeiling(); err != nil {
 		return nil, errors.Join(err, r.release())
 	}

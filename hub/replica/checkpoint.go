@@ -14,7 +14,7 @@ func (r *Replica) checkpoint() {
 	const looksPerInterval = 16
 	tick := time.NewTicker(max(r.cfg.CheckpointInterval/looksPerInterval, time.Millisecond))
 	defer tick.Stop()
-	looks := 0
+	looks, complained := 0, false
 	for {
 		select {
 		case <-tick.C:
@@ -28,9 +28,10 @@ func (r *Replica) checkpoint() {
 		}
 		looks = 0
 		err := r.Checkpoint()
-		if err != nil && !errors.Is(err, raft.ErrRaftShutdown) {
+		if err != nil && !complained && !errors.Is(err, raft.ErrRaftShutdown) {
 			r.cfg.Log.Warn("checkpoint put off", "error", err)
 		}
+		complained = err != nil
 	}
 }
 
@@ -39,6 +40,9 @@ func (r *Replica) checkpoint() {
 func (r *Replica) Checkpoint() error {
 	r.checkpoints.Lock()
 	defer r.checkpoints.Unlock()
+	if err := r.volume.fits(r.volume.checkpointBytes(r.machine.applied.Load())); err != nil {
+		return err
+	}
 	// Decided before the log grows any further: a checkpoint that is not verified
 	// cuts nothing, however long the log is when it is done.
 	cuts := r.log.bytes() > r.cfg.TrailingBytes

@@ -68,6 +68,21 @@ type Config struct {
 	InFlightMax        int           // entries proposed and not applied
 	QueueBytes         int           // of commands that wait for an entry
 	PactQueueBytes     int           // of them for one pact
+
+	// DiskStall is how long one write may take before a leader gives up its office;
+	// after stallExits times that long the replica stops itself.
+	DiskStall time.Duration
+	// ReserveBytes must be free on the volume for anything to be admitted, half of
+	// it for anything to be stored. 0 means a tenth of the volume, within reason;
+	// negative: the volume is not watched.
+	ReserveBytes int64
+	// BallastBytes is the size of a file that is given up when the volume is full
+	// all the same. Negative means none.
+	BallastBytes int64
+
+	space     func(dir string) (free, total int64, err error)
+	lookEvery time.Duration           // between looks at the volume
+	underLog  func(walStore) walStore // puts something between log and disk
 }
 
 // withDefaults returns c with zero settings filled in.
@@ -92,6 +107,15 @@ func (c Config) withDefaults() Config {
 	set(&c.PactQueueBytes, 16<<20)
 	set(&c.DriftMax, time.Minute)
 	set(&c.Newest, command.KindNewest)
+	set(&c.DiskStall, 5*time.Second)
+	set(&c.BallastBytes, 256<<20)
+	set(&c.lookEvery, lookEvery)
+	if c.space == nil {
+		c.space = spaceOf
+	}
+	if c.underLog == nil {
+		c.underLog = func(w walStore) walStore { return w }
+	}
 	if c.Now == nil {
 		c.Now = time.Now
 	}

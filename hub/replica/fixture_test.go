@@ -132,6 +132,7 @@ func (c *cluster) start(name string) error {
 		Hub: "00112233445566778899aabbccddeeff", Node: name, Dir: c.dirs[name], Listener: listener,
 		AddressOf: c.address, Voters: c.names, SegmentBytes: 1 << 20, MemTableBytes: 1 << 20,
 		HeartbeatTimeout: 300 * time.Millisecond, RPCTimeout: 2 * time.Second,
+		ReserveBytes: -1, BallastBytes: -1, // the machine's disk is none of a test's business
 		Exit: func(err error) { c.mu.Lock(); defer c.mu.Unlock(); c.exits[name] = err },
 	}
 	if c.tune != nil {
@@ -189,6 +190,21 @@ func (c *cluster) leader() *Replica {
 			}
 		}
 		return false
+	})
+	return leader
+}
+
+// leaderBeside waits for a leader other than old.
+func (c *cluster) leaderBeside(old *Replica) *Replica {
+	c.t.Helper()
+	var leader *Replica
+	eventually(c.t, "another leader", func() bool {
+		for _, r := range c.running() {
+			if r != old && r.Leading() {
+				leader = r
+			}
+		}
+		return leader != nil
 	})
 	return leader
 }

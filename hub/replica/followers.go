@@ -44,10 +44,14 @@ func (f *followers) get(node string, term uint64) (follower, bool) {
 	return one, ok && one.term == term
 }
 
-// AppendEntries implements raft.Transport, and listens to the answer.
+// AppendEntries implements raft.Transport, and listens to the answer. A silent
+// node sends none.
 func (t transport) AppendEntries(id raft.ServerID, target raft.ServerAddress, args *raft.AppendEntriesRequest,
 	resp *raft.AppendEntriesResponse,
 ) error {
+	if t.silent.Load() {
+		return errSilent
+	}
 	err := t.NetworkTransport.AppendEntries(id, target, args, resp)
 	if err == nil {
 		var match uint64

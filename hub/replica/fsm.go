@@ -109,6 +109,9 @@ func (m *machine) Snapshot() (raft.FSMSnapshot, error) {
 // and then in memory, or stays as it was.
 func (m *machine) Restore(r io.ReadCloser) error {
 	defer r.Close()
+	if err := m.snapshots.fitsReceived(); err != nil {
+		return err // nothing was touched
+	}
 	image, err := readSnapshot(r)
 	if err != nil {
 		return err // the peer's fault: nothing was touched

@@ -7,6 +7,7 @@ import (
 	"log/slog"
 	"net"
 	"sync"
+	"sync/atomic"
 	"testing"
 	"time"
 
@@ -135,7 +136,7 @@ func (c *raftTrio) start(cfg Config, voters []string, wrap func(transport) peerT
 	if err != nil {
 		c.t.Fatal(err)
 	}
-	n := &raftNode{name: cfg.Node, disk: d, own: newTransport(newStreamLayer(&cfg), cfg.RPCTimeout, slog.New(slog.DiscardHandler))}
+	n := &raftNode{name: cfg.Node, disk: d, own: newTransport(newStreamLayer(&cfg), cfg.RPCTimeout, new(atomic.Bool), slog.New(slog.DiscardHandler))}
 	filtered := &filter{peerTransport: wrap(n.own), from: n.name, trio: c}
 	snapshots := raft.NewDiscardSnapshotStore()
 	if err := raft.BootstrapCluster(cfg.raftConfig(), d.log, d.log.hints, snapshots, filtered, membership(voters)); err != nil {

@@ -6,6 +6,7 @@ import (
 	"fmt"
 	"hash/crc32"
 	"math"
+	"slices"
 	"sync"
 
 	"github.com/hashicorp/raft"
@@ -41,6 +42,12 @@ type logStore struct {
 	wal   walStore
 	hints *stableStore
 	latch *latch
+	watch *stallWatch
+	room  func() error // why nothing that can grow may be stored, or nil
+	wrote func(bytes int64)
+	// owed: the end was cut, and raft does not bear it if what replaces that is
+	// refused. Raft's main loop alone cuts the end and stores entries.
+	owed bool
 
 	mu    sync.Mutex
 	sizes logSizes // for truncation by bytes; guarded by mu
@@ -50,7 +57,7 @@ type logStore struct {
 
 // openLogStore verifies the whole log: raft panics on entries that it cannot read.
 func openLogStore(wal walStore, hints *stableStore, latch *latch) (*logStore, error) {
-	s := &logStore{wal: wal, hints: hints, latch: latch}
+	s := &logStore{wal: wal, hints: hints, latch: latch, watch: hints.watch, room: func() error { return nil }, wrote: func(int64) {}}
 	first, err := wal.FirstIndex()
 	if err != nil {
 		return nil, err
@@ -115,6 +122,9 @@ func (s *logStore) StoreLogs(entries []*raft.Log) error {
 	if err := s.latch.err(); err != nil {
 		return err
 	}
+	if err := s.room(); err != nil && !s.owed && slices.ContainsFunc(entries, isCommand) {
+		return err // raft tries again, or leads no longer
+	}
 	sealed := make([]raft.Log, len(entries))
 	refs := make([]*raft.Log, len(entries))
 	seals := make([]byte, 0, len(entries)*sealBytes)
@@ -125,15 +135,25 @@ func (s *logStore) StoreLogs(entries []*raft.Log) error {
 		sealed[i].Extensions = seals[len(seals)-sealBytes:]
 		refs[i] = &sealed[i]
 	}
-	if err := s.wal.StoreLogs(refs); err != nil {
+	written := s.watch.begin("write log entries")
+	err := s.wal.StoreLogs(refs)
+	written()
+	if err != nil {
 		return s.latch.trip(fmt.Errorf("write %d log entries: %w", len(entries), err))
 	}
+	s.owed = false
+	s.wrote(s.addSizes(entries))
+	return nil
+}
+
+func (s *logStore) addSizes(entries []*raft.Log) (bytes int64) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	for _, entry := range entries {
 		s.sizes.add(entry.Index, len(entry.Data))
+		bytes += int64(len(entry.Data))
 	}
-	return nil
+	return bytes
 }
 
 // DeleteRange lowers the hint before it cuts the log's end.
@@ -143,11 +163,18 @@ func (s *logStore) DeleteRange(first, last uint64) error {
 	}
 	s.end.Lock()
 	defer s.end.Unlock()
-	if err := s.lowerHint(first, last); err != nil {
+	cutEnd, err := s.lowerHint(first, last)
+	if err != nil {
 		return err
 	}
-	if err := s.wal.DeleteRange(first, last); err != nil {
+	cut := s.watch.begin("truncate the log")
+	err = s.wal.DeleteRange(first, last)
+	cut()
+	if err != nil {
 		return s.latch.trip(fmt.Errorf("truncate log entries %d..%d: %w", first, last, err))
+	}
+	if cutEnd {
+		s.owed = true
 	}
 	s.mu.Lock()
 	defer s.mu.Unlock()
@@ -169,23 +196,23 @@ func (s *logStore) dropBelow(index uint64) error {
 	return s.DeleteRange(first, last)
 }
 
-// lowerHint is called before entries first..last are removed. Removing the head
-// only leaves the log's end where it is.
-func (s *logStore) lowerHint(first, last uint64) error {
+// lowerHint is called before entries first..last are removed, and says whether
+// the log's end is among them. Removing the head only leaves the end where it is.
+func (s *logStore) lowerHint(first, last uint64) (cutEnd bool, err error) {
 	begin, err := s.wal.FirstIndex()
 	if err != nil {
-		return err
+		return false, err
 	}
 	end, err := s.wal.LastIndex()
 	switch {
 	case err != nil:
-		return err
+		return false, err
 	case last < end:
-		return nil
+		return false, nil
 	case first <= begin:
-		return s.setHint(0) // nothing is left
+		return true, s.setHint(0) // nothing is left
 	default:
-		return s.setHint(first - 1)
+		return true, s.setHint(first - 1)
 	}
 }
 
@@ -217,6 +244,8 @@ func (s *logStore) bytes() int64 {
 }
 
 const sealBytes = 5
+
+func isCommand(entry *raft.Log) bool { return entry.Type == raft.LogCommand }
 
 // sealOf returns the version byte and CRC32C of everything that raft relies on.
 func sealOf(entry *raft.Log) [sealBytes]byte {

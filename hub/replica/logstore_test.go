@@ -33,7 +33,7 @@ func openDisk(t testing.TB, dir string) (*disk, error) {
 			t.Error(err)
 		}
 	}
-	d.log, err = openLogStore(w, &stableStore{meta: meta, latch: d.latch}, d.latch)
+	d.log, err = openLogStore(w, newStableStore(meta, d.latch, newStallWatch()), d.latch)
 	if err != nil {
 		d.close()
 		return nil, err

@@ -162,14 +162,7 @@ func TestLeadersCutOffAndHealed(t *testing.T) {
 		} else { // it hears the others and reaches nobody
 			net.cutIf(func(from, _ string) bool { return from == old.cfg.Node })
 		}
-		eventually(t, "another leader", func() bool {
-			for _, r := range c.running() {
-				if r != old && r.Leading() {
-					return true
-				}
-			}
-			return false
-		})
+		c.leaderBeside(old)
 		for i := range 20 {
 			if i == 10 {
 				net.heal()

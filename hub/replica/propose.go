@@ -26,6 +26,7 @@ var (
 	// ErrNotYet: nothing was proposed, since a member of the hub is not known to
 	// understand such a command. It would stop at the entry.
 	ErrNotYet = errors.New("a member of the hub does not know this command yet: upgrade it")
+	// ErrDiskLow, too, says that nothing was proposed.
 )
 
 // CommandBytesMax bounds one command, so that it fits an entry alone.
@@ -65,13 +66,19 @@ func (r *Replica) Start(c command.Command) (wait func(context.Context) (state.Co
 	if err := r.auditor.err(); err != nil {
 		return nil, err
 	}
+	if err := r.volume.admits(); err != nil {
+		return nil, err
+	}
 	return r.enqueue(c)
 }
 
-// enqueue is Start, also during a dispute.
+// enqueue is Start, also during a dispute and while the disk is low.
 func (r *Replica) enqueue(c command.Command) (wait func(context.Context) (state.CommandResult, error), err error) {
 	if !r.leading.Load() {
 		return nil, ErrNotLeader
+	}
+	if err := r.volume.stores(); err != nil {
+		return nil, err
 	}
 	if uint32(c.Kind()) > r.newest.Load() {
 		return nil, fmt.Errorf("%w: %s", ErrNotYet, c.Kind())
@@ -156,7 +163,7 @@ func (r *Replica) join(builder *command.Builder) (joined []proposal, more bool) 
 // everything under way is answered.
 func (r *Replica) settle() {
 	for f := range r.flights {
-		err := r.await(f.future)
+		err := r.awaitUnless(f.future, r.watch.stalls())
 		<-r.slots
 		took := r.progress.settled(r.cfg.Now(), f.began)
 		var result state.Result
@@ -174,16 +181,22 @@ func (r *Replica) settle() {
 }
 
 // await returns a future's error. Raft leaves futures unanswered that wait in
-// its channels when it shuts down.
-func (r *Replica) await(f raft.Future) error {
+// its channels when it shuts down, and all of them while a write hangs for ever.
+func (r *Replica) await(f raft.Future) error { return r.awaitUnless(f, nil) }
+
+// awaitUnless gives up when stalls is closed: publishers then go elsewhere.
+func (r *Replica) awaitUnless(f raft.Future, stalls <-chan struct{}) error {
 	done := make(chan error, 1)
 	go func() { done <- f.Error() }()
 	select {
 	case err := <-done:
 		return err
+	case <-stalls:
+		return ErrDiskStalled
 	case <-r.stopped:
-		return raft.ErrRaftShutdown
+	case <-r.latch.tripped:
 	}
+	return raft.ErrRaftShutdown
 }
 
 // errWithheld keeps an answer that a state in doubt gave.
@@ -193,6 +206,8 @@ func answerOf(i int, result state.Result, err error) answer {
 	switch {
 	case errors.Is(err, raft.ErrNotLeader), errors.Is(err, raft.ErrLeadershipTransferInProgress):
 		return answer{err: fmt.Errorf("%w: %w", ErrNotLeader, err)} // raft refused it at the door
+	case errors.Is(err, ErrDiskLow):
+		return answer{err: err} // refused before the log was touched
 	case err != nil:
 		return answer{err: fmt.Errorf("%w: %w", ErrUnknown, err)}
 	case i >= len(result.Commands): // the replica stopped itself within the entry

@@ -35,6 +35,8 @@ type Replica struct {
 	state   *state.Machine
 	machine *machine
 	latch   *latch
+	watch   *stallWatch
+	volume  *volume
 	raft    *raft.Raft
 
 	meta      *metadb.BoltMetaDB
@@ -53,6 +55,7 @@ type Replica struct {
 	progress progress
 	leading  atomic.Bool   // elected, and everything committed before is applied
 	newest   atomic.Uint32 // kind of command that may be proposed: see Allow
+	silent   atomic.Bool   // the disk stalls: this node claims no leadership
 
 	checkpoints sync.Mutex // held by Checkpoint: one at a time
 
@@ -73,12 +76,7 @@ func Open(cfg Config, advanced func([]crdt.Pact)) (*Replica, error) {
 		return nil, err
 	}
 	cfg = cfg.withDefaults()
-	r := &Replica{
-		cfg: cfg, state: state.New(), latch: newLatch(cfg.Exit),
-		queue: newQueue(cfg.QueueBytes, cfg.PactQueueBytes), slots: make(chan struct{}, cfg.InFlightMax),
-		flights: make(chan flight, cfg.InFlightMax),
-		closing: make(chan struct{}), stopped: make(chan struct{}), settled: make(chan struct{}),
-	}
+	r := newReplica(cfg)
 	r.Allow(cfg.Newest)
 	if err := r.open(advanced); err != nil {
 		return nil, errors.Join(err, r.release())
@@ -90,12 +88,27 @@ func Open(cfg Config, advanced func([]crdt.Pact)) (*Replica, error) {
 	r.loops.Go(r.scrub)
 	r.loops.Go(r.checkpoint)
 	r.loops.Go(r.tend)
+	r.loops.Go(r.watchDisk)
+	r.loops.Go(r.probeDisk)
+	r.loops.Go(r.watchSpace)
 	return r, nil
+}
+
+func newReplica(cfg Config) *Replica {
+	return &Replica{
+		cfg: cfg, state: state.New(), latch: newLatch(cfg.Exit), watch: newStallWatch(), volume: newVolume(&cfg),
+		queue: newQueue(cfg.QueueBytes, cfg.PactQueueBytes), slots: make(chan struct{}, cfg.InFlightMax),
+		flights: make(chan flight, cfg.InFlightMax),
+		closing: make(chan struct{}), stopped: make(chan struct{}), settled: make(chan struct{}),
+	}
 }
 
 func (r *Replica) open(advanced func([]crdt.Pact)) error {
 	if err := unfinished(r.cfg.Dir); err != nil {
 		return err
+	}
+	if err := r.volume.open(); err != nil {
+		return fmt.Errorf("open %s: %w", r.cfg.Dir, err)
 	}
 	if err := r.openLog(); err != nil {
 		return fmt.Errorf("open the log in %s: %w", r.cfg.Dir, err)
@@ -110,7 +123,7 @@ func (r *Replica) open(advanced func([]crdt.Pact)) error {
 func (r *Replica) openRaft(machine raft.FSM, snapshots raft.SnapshotStore) error {
 	r.stream = newStreamLayer(&r.cfg)
 	r.stream.state.Store(r.state)
-	r.transport = newTransport(r.stream, r.cfg.RPCTimeout, r.cfg.Log)
+	r.transport = newTransport(r.stream, r.cfg.RPCTimeout, &r.silent, r.cfg.Log)
 	// Recent entries are read back once by each follower's replicator and once
 	// by the state machine; 64 of them are at most 16 MiB.
 	cache, err := raft.NewLogCache(64, r.log)
@@ -146,7 +159,10 @@ func (r *Replica) openLog() error {
 		return err
 	}
 	r.wal = w
-	r.log, err = openLogStore(w, &stableStore{meta: r.meta, latch: r.latch}, r.latch)
+	r.log, err = openLogStore(r.cfg.underLog(w), newStableStore(r.meta, r.latch, r.watch), r.latch)
+	if err == nil {
+		r.log.room, r.log.wrote = r.volume.stores, r.volume.wrote
+	}
 	return err
 }
 
@@ -162,6 +178,7 @@ func (r *Replica) openState(advanced func([]crdt.Pact)) error {
 	if r.snapshots, err = openSnapshots(filepath.Join(r.cfg.Dir, dirSnapshots), r.store); err != nil {
 		return err
 	}
+	r.snapshots.fits = r.volume.fits
 	disputed, err := r.log.hints.GetUint64(keyDisputed)
 	if err != nil {
 		return err
@@ -210,6 +227,9 @@ type Status struct {
 	Stalled      time.Duration // as leader: for how long entries have waited without any being committed
 	LogBytes     int64         // of commands in the log
 	Checkpoint   uint64        // entry up to which the state is in the store
+	Room         Room          // on the node's volume
+	FreeBytes    int64         // there, without what is missing of the ballast; 0 if it is not watched
+	DiskStalled  bool          // a write does not come back
 	Stopped      error         // why the replica stopped itself, if it did
 	Disputed     bool          // no majority agrees on the state: see ErrDisputed
 	Unaudited    int           // audits in a row that did not compare this replica
@@ -227,6 +247,7 @@ func (r *Replica) Status() Status {
 		CommitIndex: r.raft.CommitIndex(), AppliedIndex: r.state.Index(),
 		Stalled: r.progress.stalled(r.cfg.Now()), LogBytes: r.log.bytes(),
 		Checkpoint: r.store.Index(), Stopped: r.latch.err(),
+		Room: r.volume.left(), FreeBytes: r.volume.free.Load(), DiskStalled: r.silent.Load(),
 	}
 	r.auditor.mu.Lock()
 	s.Disputed, s.Unaudited, s.Mismatches = r.auditor.disputed, r.auditor.misses, r.auditor.mismatches
@@ -278,7 +299,7 @@ func (r *Replica) lead() {
 // then not even a leader of the term before leads.
 func (r *Replica) takeOffice() {
 	r.leading.Store(false)
-	r.leading.Store(r.raft.State() == raft.Leader && r.await(r.raft.Barrier(0)) == nil)
+	r.leading.Store(r.raft.State() == raft.Leader && r.await(r.raft.Barrier(0)) == nil && !r.silent.Load())
 }
 
 // Stop ends this replica for good, because of cause: Exit is called once.
@@ -321,7 +342,11 @@ func (r *Replica) release() error {
 		errs = append(errs, r.cfg.Listener.Close())
 	}
 	if r.store != nil {
-		errs = append(errs, r.store.Close())
+		err := r.volume.closes()
+		if err == nil {
+			err = r.store.Close()
+		}
+		errs = append(errs, err)
 	}
 	if r.wal != nil {
 		errs = append(errs, r.wal.Close())

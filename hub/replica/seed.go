@@ -118,7 +118,7 @@ func (p *Planted) plantTerm() error {
 	if _, err := meta.Load(dir); err != nil {
 		return err
 	}
-	stable := &stableStore{meta: meta, latch: newLatch(func(error) {})}
+	stable := newStableStore(meta, newLatch(func(error) {}), newStallWatch())
 	err := stable.SetUint64([]byte(nameCurrentTerm), p.Term)
 	return errors.Join(err, meta.Close(), syncDir(dir))
 }

@@ -47,6 +47,7 @@ const (
 type snapshots struct {
 	dir    string
 	stored *store.Store
+	fits   func(bytes int64) error // on the volume; set before raft starts
 
 	mu         sync.Mutex
 	checkpoint *description // nil: none yet
@@ -67,7 +68,7 @@ func openSnapshots(dir string, stored *store.Store) (*snapshots, error) {
 	if err := os.MkdirAll(dir, 0o700); err != nil {
 		return nil, err
 	}
-	s := &snapshots{dir: dir, stored: stored}
+	s := &snapshots{dir: dir, stored: stored, fits: func(int64) error { return nil }}
 	var err error
 	if s.checkpoint, err = readMeta(filepath.Join(dir, fileCheckpoint)); err != nil {
 		return nil, err
@@ -210,6 +211,9 @@ func (s *snapshots) finish() error {
 	case s.newest() != s.received:
 		return s.drop()
 	}
+	if err := s.fitsReceived(); err != nil {
+		return err
+	}
 	_, data, err := s.Open(idReceived)
 	if err != nil {
 		return err
@@ -223,6 +227,17 @@ func (s *snapshots) finish() error {
 		return err
 	}
 	return s.takenOver(image.Meta.Index)
+}
+
+// fitsReceived reports whether there is room to take over what was received:
+// the new database stands beside the old one for a while.
+func (s *snapshots) fitsReceived() error {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	if s.received == nil {
+		return nil
+	}
+	return s.fits(2 * s.received.Size)
 }
 
 // check compares the stored state with what was said of it. Raft goes on behind
@@ -249,6 +264,9 @@ func (k *sink) ofCheckpoint(stateIndex uint64) {
 func (k *sink) ID() string { return k.meta.ID }
 
 func (k *sink) Write(p []byte) (int, error) {
+	if err := k.store.fits(int64(len(p))); err != nil {
+		return 0, err
+	}
 	if k.file == nil {
 		file, err := os.OpenFile(k.partial(), os.O_CREATE|os.O_TRUNC|os.O_WRONLY, 0o600)
 		if err != nil {

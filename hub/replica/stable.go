@@ -38,12 +38,17 @@ type metaStore interface {
 type stableStore struct {
 	meta  metaStore
 	latch *latch
+	watch *stallWatch
 
 	mu          sync.Mutex
 	pendingTerm uint64 // of a vote whose candidate has not come yet; 0 is none
 }
 
 var _ raft.StableStore = (*stableStore)(nil)
+
+func newStableStore(meta metaStore, latch *latch, watch *stallWatch) *stableStore {
+	return &stableStore{meta: meta, latch: latch, watch: watch}
+}
 
 func (s *stableStore) Set(key, value []byte) error {
 	s.mu.Lock()
@@ -125,7 +130,10 @@ func (s *stableStore) put(key string, value []byte) error {
 	framed := make([]byte, 0, sealBytes+len(value))
 	framed = append(framed, sealVersion)
 	framed = binary.LittleEndian.AppendUint32(framed, stableSum(key, value))
-	if err := s.meta.SetStable([]byte(key), append(framed, value...)); err != nil {
+	end := s.watch.begin("write " + key)
+	err := s.meta.SetStable([]byte(key), append(framed, value...))
+	end()
+	if err != nil {
 		return s.latch.trip(fmt.Errorf("write %s: %w", key, err))
 	}
 	return nil

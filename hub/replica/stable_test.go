@@ -23,7 +23,7 @@ func (m *memory) SetStable(key, value []byte) error {
 }
 
 func newStable(m *memory) *stableStore {
-	return &stableStore{meta: m, latch: newLatch(func(error) {})}
+	return newStableStore(m, newLatch(func(error) {}), newStallWatch())
 }
 
 func vote(t *testing.T, s *stableStore) (uint64, string) {

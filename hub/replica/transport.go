@@ -2,12 +2,14 @@ package replica
 
 import (
 	"log/slog"
+	"sync/atomic"
 	"time"
 
 	"github.com/hashicorp/raft"
 )
 
-// transport is raft's network transport without its heartbeat fast path.
+// transport is raft's network transport without its heartbeat fast path, and
+// with a way to fall silent.
 //
 // With a heartbeat handler set, the library answers heartbeats on the
 // connection's goroutine, which then races with the main loop over term, log and
@@ -18,13 +20,14 @@ import (
 type transport struct {
 	*raft.NetworkTransport
 	followers *followers
+	silent    *atomic.Bool // while set, nothing is sent that a leader sends
 }
 
 // SetHeartbeatHandler drops the handler.
 func (transport) SetHeartbeatHandler(func(raft.RPC)) {}
 
-func newTransport(stream raft.StreamLayer, timeout time.Duration, log *slog.Logger) transport {
-	return transport{followers: newFollowers(), NetworkTransport: raft.NewNetworkTransportWithConfig(&raft.NetworkTransportConfig{
+func newTransport(stream raft.StreamLayer, timeout time.Duration, silent *atomic.Bool, log *slog.Logger) transport {
+	return transport{followers: newFollowers(), silent: silent, NetworkTransport: raft.NewNetworkTransportWithConfig(&raft.NetworkTransportConfig{
 		Stream:                  stream,
 		MaxPool:                 3,
 		MaxRPCsInFlight:         1, // pipelining wedges a follower after a disk stall (raft#612)

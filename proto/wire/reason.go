@@ -66,6 +66,7 @@ const (
 
 	ReasonHubFounded     Reason = "hub.founded"
 	ReasonHubReadonly    Reason = "hub.readonly"
+	ReasonHubDiskLow     Reason = "hub.disk_low"
 	ReasonHubDraining    Reason = "hub.draining"
 	ReasonHubBusy        Reason = "hub.busy"
 	ReasonHubInternal    Reason = "hub.internal"
@@ -190,6 +191,7 @@ var reasons = []Description{
 
 	{ReasonHubFounded, "The hub has an identity already.", false, FateNone, codes.FailedPrecondition},
 	{ReasonHubReadonly, "The hub takes no writes at the moment.", true, FateResend, codes.Unavailable},
+	{ReasonHubDiskLow, "The hub's disk is almost full; it takes no writes until there is room.", true, FateResend, codes.Unavailable},
 	{ReasonHubDraining, "This node is about to stop; another one serves.", true, FateResend, codes.Unavailable},
 	{ReasonHubBusy, "The hub is at its limit of work under way.", true, FateResend, codes.ResourceExhausted},
 	{ReasonHubInternal, "The hub failed; its log says why.", true, FateResend, codes.Internal},

@@ -215,7 +215,7 @@ func (w *World) openHub(ctx context.Context, ca *authority.Authority) error {
 		Log: w.cfg.Log.With("part", "hub"), Metrics: w.registry,
 		Exit:   func(err error) { w.fail(fmt.Errorf("hub: %w", err)) },
 		Timing: hub.Timing{Heartbeat: 300 * time.Millisecond, Drain: time.Second},
-		Sizes:  hub.Sizes{Segment: 4 << 20, MemTable: 4 << 20},
+		Sizes:  hub.Sizes{Segment: 4 << 20, MemTable: 4 << 20, Reserve: 64 << 20, Ballast: -1},
 	})
 	if err != nil {
 		return fmt.Errorf("hub: %w", err)
