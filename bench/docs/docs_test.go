@@ -38,6 +38,7 @@ var elsewhere = map[string]string{
 var wholePages = map[string]string{
 	"docs/two-real-systems.md": "bench/pair: TestWalkThrough",
 	"docs/operate-hub.md":      "bench/cluster: TestWalkThrough",
+	"docs/backup.md":           "bench/cluster: TestBackup",
 }
 
 // TestReadme types the README's commands in order. make run goes on in the
