@@ -11,6 +11,7 @@ import (
 func (h *Hub) verbs() []adminhttp.Verb {
 	verbs := []adminhttp.Verb{
 		admin.ServeMembers(h.MembersAnywhere),
+		admin.ServeDigests(h.Digests),
 		admin.ServeSnapshot(h.serveBackup),
 	}
 	for _, v := range h.changes() {

@@ -8,6 +8,7 @@ import (
 	"os"
 	"os/exec"
 	"path/filepath"
+	"regexp"
 	"strings"
 	"syscall"
 	"testing"
@@ -17,14 +18,14 @@ import (
 // TestWalkThrough types docs/operate-hub.md line by line. Only the ports are this
 // test's own, and the block marked "sh setup".
 func TestWalkThrough(t *testing.T) {
-	ctx, cancel := context.WithTimeout(t.Context(), 90*time.Second)
+	ctx, cancel := context.WithTimeout(t.Context(), 3*time.Minute)
 	defer cancel()
 	root, err := filepath.Abs(filepath.Join("..", ".."))
 	must(t, err)
 	page, err := os.ReadFile(filepath.Join(root, "docs", "operate-hub.md"))
 	must(t, err)
 	blocks := shellBlocks(string(page))
-	if len(blocks) < 6 {
+	if len(blocks) < 14 {
 		t.Fatalf("the page has %d blocks of commands", len(blocks))
 	}
 	work := t.TempDir()
@@ -33,9 +34,15 @@ func TestWalkThrough(t *testing.T) {
 	if out, err := build.CombinedOutput(); err != nil {
 		t.Fatalf("%v\n%s", err, out)
 	}
+	must(t, os.CopyFS(filepath.Join(work, "files"), os.DirFS(filepath.Join(root, "cmd", "entente", "dev", "files"))))
 	script := "set -eu\ntrap 'kill -9 $(jobs -p) 2>/dev/null || true' EXIT\n" + strings.Join(blocks, "\n")
-	for _, port := range []string{"7401", "7402", "7403", "7404", "7409", "7501", "7502", "7503", "7504", "7509"} {
-		script = strings.ReplaceAll(script, "localhost:"+port, freeAddress(t))
+	// A command that must fail does not end a script by itself when it succeeds.
+	script = regexp.MustCompile(`(?m)^! .*$`).ReplaceAllString(script, "$0 || exit 1")
+	ports := []string{
+		"7401", "7402", "7403", "7404", "7409", "7501", "7502", "7503", "7504", "7509", "7601", "7602",
+	}
+	for i, address := range freeAddresses(t, len(ports)) {
+		script = strings.ReplaceAll(script, "localhost:"+ports[i], address)
 	}
 	cmd := exec.CommandContext(ctx, "bash", "-c", script)
 	cmd.Dir = work
@@ -44,27 +51,46 @@ func TestWalkThrough(t *testing.T) {
 	cmd.Env = append(os.Environ(), "PATH="+work+":"+os.Getenv("PATH"))
 	out, err := cmd.CombinedOutput()
 	if err != nil {
-		for _, name := range []string{"n1", "n2", "n3", "n4"} {
+		for _, name := range []string{"n1", "n2", "n3", "n4", "acme", "globex"} {
 			log, _ := os.ReadFile(filepath.Join(work, name+".log"))
 			t.Logf("--- %s\n%s", name, log)
 		}
 		t.Fatalf("%v\n%s", err, out)
 	}
-	for _, want := range []string{"token.invalid", "member.tolerance", "n2 is removed for good (it does not answer)"} {
+	for _, want := range []string{
+		"token.invalid", "member.tolerance", "n2 is removed for good (it does not answer)", "verified: header,",
+	} {
 		if !strings.Contains(string(out), want) {
 			t.Errorf("the output lacks %q:\n%s", want, out)
 		}
 	}
+	for _, site := range []string{"acme", "globex"} {
+		log, err := os.ReadFile(filepath.Join(work, site+".log"))
+		must(t, err)
+		if !strings.Contains(string(log), "the hub has a new epoch: it is brought what this agent holds") {
+			t.Errorf("%s offered nothing:\n%s", site, log)
+		}
+	}
 }
 
-// freeAddress is one that nobody listens at now. The page's commands take ports
-// by number, so it cannot be held until then.
-func freeAddress(t *testing.T) string {
+// freeAddresses are places that nobody listens at now. The page's commands take
+// ports by number, and take them again after a node died, so they cannot be held
+// until then; they are outside the range from which outgoing connections get
+// theirs.
+func freeAddresses(t *testing.T, n int) (out []string) {
 	t.Helper()
-	l, err := net.Listen("tcp", "127.0.0.1:0")
-	must(t, err)
-	defer l.Close()
-	return fmt.Sprintf("localhost:%d", l.Addr().(*net.TCPAddr).Port)
+	const first, past = 20_000, 30_000
+	for port := first + os.Getpid()%(past-first)/2; len(out) < n && port < past; port++ {
+		address := fmt.Sprintf("localhost:%d", port)
+		if l, err := net.Listen("tcp", address); err == nil {
+			out = append(out, address)
+			must(t, l.Close())
+		}
+	}
+	if len(out) < n {
+		t.Fatal("no free ports")
+	}
+	return out
 }
 
 // shellBlocks returns the blocks fenced as sh.

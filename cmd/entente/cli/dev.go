@@ -50,6 +50,7 @@ func newDev() *cobra.Command {
 	flags.IntVar(&f.config.Ports.Metrics, "metrics-port", 0, "port of /metrics (0: a free one)")
 	flags.BoolVar(&f.check, "check", false, "make the round trip alone, print a JSON report, exit 0 or 1")
 	logs.add(c, "error")
+	c.AddCommand(newDevSystem())
 	return c
 }
 

@@ -15,7 +15,7 @@ func newHub() *cobra.Command {
 		Use: "hub", Short: "Run a node of a hub, and administer it", Args: cobra.NoArgs,
 		RunE: func(c *cobra.Command, _ []string) error { return c.Help() },
 	}
-	c.AddCommand(newHubRun(), newHubMembers(), newHubSnapshot(), newHubInit(), newHubToken(), newHubJoin(),
+	c.AddCommand(newHubRun(), newHubMembers(), newHubDigest(), newHubSnapshot(), newHubInit(), newHubToken(), newHubJoin(),
 		newHubRemove(), newHubReplace(), newHubTransfer())
 	return c
 }
