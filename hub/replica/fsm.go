@@ -168,7 +168,7 @@ func (m *machine) persist(index uint64) error {
 		image := m.pending[0]
 		m.mu.Unlock()
 		if err := m.store.Checkpoint(image); err != nil {
-			return m.latch.trip(fmt.Errorf("write checkpoint at entry %d: %w", image.Meta.Index, err))
+			return m.latch.poison(fmt.Errorf("write checkpoint at entry %d: %w", image.Meta.Index, err))
 		}
 		m.mu.Lock()
 		if len(m.pending) > 0 && m.pending[0] == image {

@@ -17,8 +17,9 @@ type latch struct {
 	exit    func(error)
 	tripped chan struct{} // closed after exit was called
 
-	mu    sync.Mutex
-	cause error
+	mu       sync.Mutex
+	cause    error
+	poisoned error // the cause, if it was a failed write
 }
 
 func newLatch(exit func(error)) *latch { return &latch{exit: exit, tripped: make(chan struct{})} }
@@ -37,6 +38,23 @@ func (l *latch) trip(cause error) error {
 		close(l.tripped)
 	}
 	return cause
+}
+
+// poison is trip after a failed write.
+func (l *latch) poison(cause error) error {
+	l.mu.Lock()
+	if l.poisoned == nil {
+		l.poisoned = fmt.Errorf("%w: %w", ErrStopped, cause)
+	}
+	l.mu.Unlock()
+	return l.trip(cause)
+}
+
+// disk returns the failed write after which nothing may be written, or nil.
+func (l *latch) disk() error {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	return l.poisoned
 }
 
 // err returns why the replica stopped, or nil.

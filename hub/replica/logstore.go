@@ -139,7 +139,7 @@ func (s *logStore) StoreLogs(entries []*raft.Log) error {
 	err := s.wal.StoreLogs(refs)
 	written()
 	if err != nil {
-		return s.latch.trip(fmt.Errorf("write %d log entries: %w", len(entries), err))
+		return s.latch.poison(fmt.Errorf("write %d log entries: %w", len(entries), err))
 	}
 	s.owed = false
 	s.wrote(s.addSizes(entries))
@@ -171,7 +171,7 @@ func (s *logStore) DeleteRange(first, last uint64) error {
 	err = s.wal.DeleteRange(first, last)
 	cut()
 	if err != nil {
-		return s.latch.trip(fmt.Errorf("truncate log entries %d..%d: %w", first, last, err))
+		return s.latch.poison(fmt.Errorf("truncate log entries %d..%d: %w", first, last, err))
 	}
 	if cutEnd {
 		s.owed = true

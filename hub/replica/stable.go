@@ -122,9 +122,11 @@ func (s *stableStore) vote() (term uint64, candidate []byte, err error) {
 	return binary.LittleEndian.Uint64(value), value[8:], nil
 }
 
-// put frames value as version, CRC32C of key and value, value.
+// put frames value as version, CRC32C of key and value, value. A replica that
+// stopped for another reason than its disk still keeps raft's term until raft is
+// shut down: the library panics when it cannot.
 func (s *stableStore) put(key string, value []byte) error {
-	if err := s.latch.err(); err != nil {
+	if err := s.latch.disk(); err != nil {
 		return err
 	}
 	framed := make([]byte, 0, sealBytes+len(value))
@@ -134,7 +136,7 @@ func (s *stableStore) put(key string, value []byte) error {
 	err := s.meta.SetStable([]byte(key), append(framed, value...))
 	end()
 	if err != nil {
-		return s.latch.trip(fmt.Errorf("write %s: %w", key, err))
+		return s.latch.poison(fmt.Errorf("write %s: %w", key, err))
 	}
 	return nil
 }

@@ -98,3 +98,24 @@ func TestDamagedVote(t *testing.T) {
 		t.Fatalf("a torn vote: %v", err)
 	}
 }
+
+// A replica that stopped for another reason than its disk keeps raft's term until
+// raft is shut down, since the library panics when it cannot; after a failed write
+// nothing is written.
+func TestTermOfAStoppedReplica(t *testing.T) {
+	m := &memory{values: map[string][]byte{}}
+	s := newStable(m)
+	if err := s.latch.trip(ErrDiverged); !errors.Is(err, ErrDiverged) {
+		t.Fatal(err)
+	}
+	if err := s.SetUint64([]byte(nameCurrentTerm), 7); err != nil {
+		t.Errorf("a diverged replica cannot keep its term: %v", err)
+	}
+	failed := errors.New("disk")
+	if err := s.latch.poison(failed); !errors.Is(err, ErrDiverged) {
+		t.Errorf("the first cause is not the cause: %v", err)
+	}
+	if err := s.SetUint64([]byte(nameCurrentTerm), 8); !errors.Is(err, failed) {
+		t.Errorf("written after a failed write: %v", err)
+	}
+}
