@@ -130,6 +130,12 @@ func (c *Cluster) TLS(id identity.Identity) *tls.Config {
 	return settings
 }
 
+// Authority returns the cluster's, for certificates that are wrong.
+func (c *Cluster) Authority() *authority.Authority { return c.authority }
+
+// NodeAddress returns where other nodes reach the node.
+func (n *Node) NodeAddress() string { return n.peer.Nodes }
+
 // Nodes returns all nodes.
 func (c *Cluster) Nodes() []*Node { return c.nodes }
 
