@@ -78,7 +78,7 @@ func (t *tally) row(kind byte, value []byte) error {
 		}
 		t.Authors++
 		sum.Authors.Count++
-		sum.Authors.Seen += uint64(row.State.Seen)
+		sum.Authors.Seen += uint64(row.State.Seen) + uint64(row.State.Heard)
 		for _, run := range row.Refused {
 			sum.Authors.Refused += uint64(run.To-run.From) + 1
 		}

@@ -129,7 +129,7 @@ func (c *Scrub) fold(img *state.Image) error {
 		row := &img.Authors[i]
 		sum := &c.sum(row.Pact).Authors
 		sum.Count++
-		sum.Seen += uint64(row.State.Seen)
+		sum.Seen += uint64(row.State.Seen) + uint64(row.State.Heard)
 		for _, r := range row.Refused {
 			sum.Refused += uint64(r.To-r.From) + 1
 		}
