@@ -114,7 +114,11 @@ func (d Directory) Delete(_ context.Context, name string) error {
 	if err := os.Remove(d.file(name)); err != nil && !errors.Is(err, fs.ErrNotExist) {
 		return err
 	}
-	return syncDir(d.path)
+	err := syncDir(d.path)
+	if errors.Is(err, fs.ErrNotExist) {
+		return nil // nothing was ever put there
+	}
+	return err
 }
 
 func (d Directory) file(name string) string { return filepath.Join(d.path, name) }

@@ -50,6 +50,9 @@ func sizes(t *testing.T, d backup.Destination) {
 }
 
 func replace(t *testing.T, d backup.Destination) {
+	if err := d.Delete(t.Context(), "a.backup"); err != nil {
+		t.Errorf("remove a name where nothing was ever put: %v", err)
+	}
 	for _, n := range []int{2 * PartBytes, 5, 3 * PartBytes} {
 		content := noise(n)
 		if err := d.Put(t.Context(), "a.backup", bytes.NewReader(content)); err != nil {
