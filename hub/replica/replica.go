@@ -153,6 +153,9 @@ func (r *Replica) openLog() error {
 	dir := filepath.Join(r.cfg.Dir, dirLog)
 	// Our own, because the WAL's Close leaves its meta store locked.
 	r.meta = &metadb.BoltMetaDB{}
+	if err := healTail(dir, r.meta); err != nil {
+		return fmt.Errorf("mend the newest segment: %w", err)
+	}
 	w, err := wal.Open(dir, wal.WithMetaStore(r.meta), wal.WithSegmentSize(r.cfg.SegmentBytes),
 		wal.WithLogger(newLogger(r.cfg.Log, "raft-wal")))
 	if err != nil {

@@ -12,6 +12,7 @@ import (
 
 	"github.com/dgraph-io/badger/v4"
 
+	"github.com/entente-sync/entente/crdt"
 	"github.com/entente-sync/entente/hub/state"
 )
 
@@ -342,6 +343,30 @@ func filled(t *testing.T) string {
 }
 
 // After a failed write nothing is written any more.
+// Until all of it is durable, what was there is in force.
+func TestRestoreThatFailsChangesNothing(t *testing.T) {
+	dir := t.TempDir()
+	s := mustOpen(t, dir)
+	h := newHub(t)
+	h.fill(t, 0, 30)
+	want := h.Image()
+	if err := s.Checkpoint(h.TakeDirty()); err != nil {
+		t.Fatal(err)
+	}
+	other := newHub(t)
+	other.fill(t, 100, 5)
+	img := other.Image()
+	img.Pacts = append(img.Pacts, state.PactRow{Pact: crdt.Pact(strings.Repeat("x", 1<<17))}) // longer than a key may be
+	if err := s.Restore(img); err == nil {
+		t.Fatal("a state that cannot be written was restored")
+	}
+	if err := s.Close(); err != nil {
+		t.Fatal(err)
+	}
+	s = mustOpen(t, dir)
+	mustEqual(t, s, want)
+}
+
 func TestPoison(t *testing.T) {
 	s := mustOpen(t, t.TempDir())
 	h := newHub(t)
