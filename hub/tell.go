@@ -17,8 +17,8 @@ import (
 	"github.com/entente-sync/entente/proto/adminhttp"
 )
 
-// ErrRemoved: the hub has removed this node for good. Its directory is of no more
-// use; a machine that shall join again takes another name.
+// ErrRemoved reports that the hub has removed this node for good. Its directory is
+// of no more use; a machine that shall join again takes another name.
 var ErrRemoved = errors.New("this node was removed from the hub")
 
 // spoken remembers in a leader's memory what nodes said that they understand,

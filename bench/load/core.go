@@ -30,10 +30,10 @@ func readCore(r *report.Run, text string) error {
 		}
 		found := 0
 		for i, word := range words[1:] {
-			name, unit := "", "ns/op"
+			var name, unit string
 			switch word {
 			case "ns/op":
-				name = "merge core"
+				name, unit = "merge core", "ns/op"
 			case "allocs/op":
 				name, unit = "merge core's allocations", "per op"
 			default:

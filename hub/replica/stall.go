@@ -154,7 +154,7 @@ func (r *Replica) abdicate() {
 func (r *Replica) probeDisk() {
 	file, err := os.OpenFile(filepath.Join(r.cfg.Dir, fileProbe), os.O_CREATE|os.O_WRONLY, 0o600)
 	if err != nil {
-		r.latch.poison(fmt.Errorf("probe the disk: %w", err))
+		_ = r.latch.poison(fmt.Errorf("probe the disk: %w", err))
 		return
 	}
 	defer file.Close()
@@ -175,7 +175,7 @@ func (r *Replica) probeDisk() {
 		}
 		end()
 		if err != nil && !errors.Is(err, syscall.ENOSPC) { // a full disk is the business of volume
-			r.latch.poison(fmt.Errorf("probe the disk: %w", err))
+			_ = r.latch.poison(fmt.Errorf("probe the disk: %w", err))
 			return
 		}
 	}

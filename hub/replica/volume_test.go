@@ -40,8 +40,18 @@ func TestRoom(t *testing.T) {
 		mib  int64
 		want Room
 	}{
-		{500, RoomEnough}, {100, RoomEnough}, {99, RoomLow}, {105, RoomLow}, {110, RoomEnough}, {50, RoomLow},
-		{49, RoomReadOnly}, {55, RoomReadOnly}, {60, RoomLow}, {0, RoomReadOnly}, {105, RoomLow}, {500, RoomEnough},
+		{500, RoomEnough},
+		{100, RoomEnough},
+		{99, RoomLow},
+		{105, RoomLow},
+		{110, RoomEnough},
+		{50, RoomLow},
+		{49, RoomReadOnly},
+		{55, RoomReadOnly},
+		{60, RoomLow},
+		{0, RoomReadOnly},
+		{105, RoomLow},
+		{500, RoomEnough},
 	} {
 		f.free.Store(step.mib << 20)
 		v.look()

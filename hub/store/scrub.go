@@ -12,7 +12,7 @@ import (
 	"github.com/entente-sync/entente/proto/pact"
 )
 
-// ErrOvertaken: the database was replaced under a scrub. Begin another.
+// ErrOvertaken reports that the database was replaced under a scrub. Begin another.
 var ErrOvertaken = errors.New("the store was replaced under the scrub")
 
 // Scrub reads the newest checkpoint back, piece by piece beside other work, and

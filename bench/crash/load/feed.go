@@ -147,17 +147,20 @@ func Read(ctx context.Context, book *ledger.Ledger, settings *tls.Config, pact c
 // readTo follows one stream until the cursor is at head.
 func (s *Subscriber) readTo(ctx context.Context, peer Peer, head crdt.Offset) error {
 	ctx, cancel := context.WithCancelCause(ctx)
+	defer cancel(nil)
 	done := make(chan error, 1)
 	go func() { done <- s.follow(ctx, peer) }()
-	for s.Cursor() < head {
+	for {
 		select {
 		case err := <-done:
-			cancel(nil)
+			if s.Cursor() >= head {
+				return nil // ended by us, or when it had told everything
+			}
 			return err
 		case <-time.After(2 * time.Millisecond):
+			if s.Cursor() >= head {
+				cancel(nil)
+			}
 		}
 	}
-	cancel(nil)
-	_ = <-done // that of our cancelling
-	return nil
 }
