@@ -181,7 +181,8 @@ type throughput struct {
 }
 
 // throughput counts the ops that were acked in the window, over the time in which
-// they were acked and in which the subscriber got them, whichever is longer.
+// they were acked and in which the subscriber got them, whichever is longer. A
+// window lasts until something was acked: a disk may take longer than a short one.
 func (b *bed) throughput(ctx context.Context, window time.Duration) (throughput, error) {
 	ctx, cancel := context.WithTimeout(ctx, window+setupMax)
 	defer cancel()
@@ -201,6 +202,11 @@ func (b *bed) window(ctx context.Context, window time.Duration) (throughput, err
 	}
 	if err := pause(ctx, window-time.Since(before.acked)); err != nil {
 		return throughput{}, err
+	}
+	for b.acked() == before.ops {
+		if err := pause(ctx, 10*time.Millisecond); err != nil {
+			return throughput{}, fmt.Errorf("nothing was acked: %w", err)
+		}
 	}
 	after, err := b.look(ctx)
 	if err != nil {
