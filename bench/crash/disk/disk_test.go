@@ -5,8 +5,10 @@ import (
 	"errors"
 	"math/rand/v2"
 	"os"
+	"os/exec"
 	"path/filepath"
 	"slices"
+	"strconv"
 	"syscall"
 	"testing"
 	"time"
@@ -104,27 +106,62 @@ func TestRename(t *testing.T) {
 	}
 }
 
+// mapEnv makes this binary write through a map and end: a page fault holds its
+// thread without telling the runtime, so a process that serves the disk itself may
+// wait for itself for ever.
+const mapEnv = "ENTENTE_MAP_FILE"
+
+func TestMain(m *testing.M) {
+	if path := os.Getenv(mapEnv); path != "" {
+		at, err := strconv.Atoi(os.Args[1])
+		if err == nil {
+			err = writeMapped(path, at, os.Args[2], os.Args[3] == "sync")
+		}
+		if err != nil {
+			panic(err)
+		}
+		return
+	}
+	os.Exit(m.Run())
+}
+
+func writeMapped(path string, at int, text string, sync bool) error {
+	file, err := os.OpenFile(path, os.O_RDWR, 0)
+	if err != nil {
+		return err
+	}
+	defer file.Close()
+	m, err := unix.Mmap(int(file.Fd()), 0, 4*pageBytes, unix.PROT_READ|unix.PROT_WRITE, unix.MAP_SHARED)
+	if err != nil {
+		return err
+	}
+	copy(m[at:], text)
+	if sync {
+		if err := unix.Msync(m, unix.MS_SYNC); err != nil {
+			return err
+		}
+	}
+	return unix.Munmap(m)
+}
+
 // Databases map their files: written through a map, read through another, synced
 // by msync.
 func TestMaps(t *testing.T) {
 	f, dir := mounted(t)
 	path := filepath.Join(dir, "map")
-	write := func(at int, text string, sync bool) {
+	write := func(at int, text, sync string) {
 		file, err := os.OpenFile(path, os.O_RDWR|os.O_CREATE, 0o600)
 		check(t, err)
-		defer file.Close()
-		check(t, file.Truncate(4*pageBytes))
+		check(t, errors.Join(file.Truncate(4*pageBytes), file.Close()))
 		syncPath(t, dir)
-		m, err := unix.Mmap(int(file.Fd()), 0, 4*pageBytes, unix.PROT_READ|unix.PROT_WRITE, unix.MAP_SHARED)
-		check(t, err)
-		copy(m[at:], text)
-		if sync {
-			check(t, unix.Msync(m, unix.MS_SYNC))
+		child := exec.Command(os.Args[0], strconv.Itoa(at), text, sync)
+		child.Env = append(os.Environ(), mapEnv+"="+path)
+		if out, err := child.CombinedOutput(); err != nil {
+			t.Fatalf("%v: %s", err, out)
 		}
-		check(t, unix.Munmap(m))
 	}
-	write(10, "synced", true)
-	write(2*pageBytes, "not synced", false)
+	write(10, "synced", "sync")
+	write(2*pageBytes, "not synced", "none")
 	got, err := os.ReadFile(path)
 	check(t, err)
 	if !bytes.HasPrefix(got[10:], []byte("synced")) || !bytes.HasPrefix(got[2*pageBytes:], []byte("not synced")) {
