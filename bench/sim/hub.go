@@ -158,7 +158,10 @@ func (h *hub) feed(cursor crdt.Position, entriesMax int) (state.Slice, error) {
 	}
 	last := cursor.Offset
 	for _, e := range slice.Entries {
-		cur := h.machine.Get(e.Register.Op.Key)
+		cur, err := h.machine.Get(e.Register.Op.Key)
+		if err != nil {
+			return slice, err
+		}
 		if e.Offset <= last || e.Offset > slice.Head || cur == nil || cur.Offset != e.Offset {
 			h.w.fail("11 feed", []string{short(e.Register.Op.Key.Record)},
 				"entry %d of %s behind %d, head %d: out of order, doubled or not current", e.Offset, e.Register.Op.Key, last, slice.Head)

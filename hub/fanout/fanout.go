@@ -140,7 +140,9 @@ func (f *Fanout) read(ctx context.Context, pact crdt.Pact, cursor crdt.Position)
 			return slice, wire.Errorf(wire.ReasonPactUnknown, "pact %s", pact)
 		case errors.Is(err, state.ErrEpoch):
 			return slice, wire.Errorf(wire.ReasonEpochChanged, "cursor %s is of another epoch", cursor)
-		case !errors.Is(err, state.ErrCursor) || f.cfg.Newest():
+		case !errors.Is(err, state.ErrCursor):
+			return slice, wire.Errorf(wire.ReasonHubBusy, "this node cannot read its feed: %w", err)
+		case f.cfg.Newest():
 			return slice, wire.Errorf(wire.ReasonCursorBeyond, "cursor %s is beyond the head", cursor)
 		}
 		if patience == nil {

@@ -23,7 +23,7 @@ var ErrDiverged = errors.New("this node's state is not that of the hub's other n
 // and how it is met:
 //
 //   - Apply, Snapshot and Restore come from one goroutine. So do this type's
-//     calls of Machine.Apply, TakeDirty and Restore.
+//     calls of Machine.Prepare, Apply, TakeDirty and Load.
 //   - Apply never fails: an entry that cannot be applied here cannot be skipped
 //     either, so the replica stops itself.
 //   - Snapshot takes pointers; Persist writes beside Apply.
@@ -45,7 +45,7 @@ type machine struct {
 	applied atomic.Int64  // bytes of commands applied since the last image was taken
 
 	mu      sync.Mutex
-	pending []*state.Image // taken and not yet durable, oldest first; guarded by mu
+	pending []*state.Changes // taken and not yet durable, oldest first; guarded by mu
 }
 
 var _ raft.BatchingFSM = (*machine)(nil)
@@ -79,7 +79,13 @@ func (m *machine) apply(entry *raft.Log) state.Result {
 		m.latch.trip(fmt.Errorf("entry %d: %w", entry.Index, err))
 		return state.Result{Skipped: true}
 	}
+	done, err := m.state.Prepare(decoded)
+	if err != nil {
+		m.latch.trip(fmt.Errorf("entry %d: %w", entry.Index, err))
+		return state.Result{Skipped: true}
+	}
 	result := m.state.Apply(entry.Index, decoded)
+	done()
 	m.applied.Add(int64(len(entry.Data)))
 	for i, c := range result.Commands {
 		if tally, ok := decoded.Commands[i].(*command.Tally); ok {
@@ -122,12 +128,30 @@ func (m *machine) Restore(r io.ReadCloser) error {
 	m.mu.Lock()
 	m.pending = nil // of the state that was replaced
 	m.mu.Unlock()
-	if err := errors.Join(m.state.Restore(image), m.snapshots.takenOver(image.Meta.Index)); err != nil {
+	if err := errors.Join(m.load(), m.snapshots.takenOver(image.Meta.Index)); err != nil {
 		return m.latch.trip(fmt.Errorf("take over a peer's snapshot: %w", err))
 	}
 	m.index.Store(image.Meta.Index)
 	m.advanced(m.state.Pacts())
 	return nil
+}
+
+// load makes the state that of the store, which has its pages from then on.
+func (m *machine) load() error { return m.store.LoadInto(m.state, pages{m.store, m.latch}) }
+
+// pages is the store as a source of pages. One that cannot be read is gone for
+// everybody here, so the replica stops itself.
+type pages struct {
+	*store.Store
+	latch *latch
+}
+
+func (p pages) Page(name state.PageName, index uint64) ([]byte, error) {
+	data, err := p.Store.Page(name, index)
+	if err != nil && !errors.Is(err, state.ErrPageGone) && !errors.Is(err, store.ErrClosed) {
+		p.latch.trip(err)
+	}
+	return data, err
 }
 
 // readSnapshot reads a snapshot and compares all of it with its digests.
@@ -170,6 +194,7 @@ func (m *machine) persist(index uint64) error {
 		if err := m.store.Checkpoint(image); err != nil {
 			return m.latch.poison(fmt.Errorf("write checkpoint at entry %d: %w", image.Meta.Index, err))
 		}
+		m.state.Persisted(image)
 		m.mu.Lock()
 		if len(m.pending) > 0 && m.pending[0] == image {
 			m.pending = m.pending[1:]

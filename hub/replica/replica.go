@@ -193,17 +193,13 @@ func (r *Replica) openState(advanced func([]crdt.Pact)) error {
 	if err := r.snapshots.finish(); err != nil {
 		return err
 	}
-	image, err := r.store.Load()
-	if err != nil {
+	if err := r.machine.load(); err != nil {
 		return err
 	}
-	if err := r.snapshots.check(image.Meta.Index); err != nil {
+	if err := r.snapshots.check(r.state.Index()); err != nil {
 		return err
 	}
-	if err := r.log.dropBelow(r.snapshots.index()); err != nil {
-		return err
-	}
-	return r.state.Restore(image)
+	return r.log.dropBelow(r.snapshots.index())
 }
 
 // State returns the merged state, for reading.

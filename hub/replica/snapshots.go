@@ -14,7 +14,6 @@ import (
 
 	"github.com/hashicorp/raft"
 
-	"github.com/entente-sync/entente/hub/state"
 	"github.com/entente-sync/entente/hub/store"
 )
 
@@ -136,13 +135,7 @@ func (s *snapshots) spool() (*os.File, int64, error) {
 	}
 	os.Remove(file.Name())
 	out := bufio.NewWriterSize(file, 1<<20)
-	image, err := s.stored.Load()
-	if err == nil {
-		err = state.New().Restore(image) // compares with the digests: damage must not spread
-	}
-	if err == nil {
-		err = store.WriteSnapshot(out, image)
-	}
+	err = s.stored.Stream(out)
 	if err == nil {
 		err = out.Flush()
 	}

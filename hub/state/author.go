@@ -13,6 +13,7 @@ const refusedRunsMax = 4096
 // again, in bounded space.
 type author struct {
 	name    crdt.Author // the one copy of its strings
+	number  uint32      // of pactState.authors
 	seen    crdt.Seq
 	applied crdt.Seq
 	heard   crdt.Seq // newest among offered ops; what is above seen is not answered for

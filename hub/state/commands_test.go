@@ -75,7 +75,7 @@ func TestPacts(t *testing.T) {
 	if _, err := l.m.Feed("other", crdt.Position{}, 1, 1); !errors.Is(err, state.ErrPactUnknown) {
 		t.Errorf("another pact's feed: %v", err)
 	}
-	if l.m.Get(crdt.Key{Pact: "other"}) != nil || l.m.Get(key(9, "title")) != nil {
+	if l.get(crdt.Key{Pact: "other"}) != nil || l.get(key(9, "title")) != nil {
 		t.Error("a register that nobody wrote")
 	}
 }
@@ -232,7 +232,7 @@ func FuzzApply(f *testing.F) {
 	del.Value = crdt.Life{Deleted: true}.Envelope()
 	l.publish(epochOne, crdt.OpID{}, del)
 	l.apply(&command.Audit{}, &command.Fork{Parent: epochOne, Child: 2})
-	lost := l.m.Get(key(1, crdt.LostField("title", first.Digest())))
+	lost := l.get(key(1, crdt.LostField("title", first.Digest())))
 	if lost == nil {
 		f.Fatal("no conflict record to offer")
 	}
@@ -315,7 +315,7 @@ func TestLargestConflict(t *testing.T) {
 	}
 	l.m = m
 	res := l.publish(epochOne, crdt.OpID{}, on(edit(a, 2, k, 3, "again"), large.ID(), 3))
-	lost := m.Get(k.Sibling(crdt.LostField(k.Field, large.Digest())))
+	lost := get(m, k.Sibling(crdt.LostField(k.Field, large.Digest())))
 	if res[0].Outcome != state.OutcomeApplied || lost == nil {
 		t.Fatalf("%+v, record %v", res, lost)
 	}

@@ -1,83 +1,150 @@
 package state
 
 import (
+	"math"
 	"slices"
 
 	"github.com/entente-sync/entente/crdt"
 )
 
-// feed is every register's newest version in the order of offsets. A version
-// that is overwritten leaves a hole; holes are swept when they outnumber what
-// is alive, so that a removal costs a binary search and, amortised, one move.
+// feed is every version in the order of offsets, in pages.
 type feed struct {
-	slots []slot // ascending by offset
-	holes int
+	pages []*page  // by number; nil: the number is free. Number 0 names none
+	order []placed // pages, ascending; those that are gone are swept later
+	holes int      // of order
+	free  []uint32 // numbers that are not in order
+	tail  uint32   // page that is appended to, 0 if there is none
+	busy  bool     // a page was filled: the next one will be
+
+	// What the next Changes shall take: pages that were appended to, those that
+	// shall lose their dead versions, and names of those that are no more.
+	fresh   []uint32
+	thin    []uint32
+	emptied []crdt.Offset
 }
 
-type slot struct {
-	offset crdt.Offset
-	stored *Stored // nil in a hole
+// placed is one page in the feed's order.
+type placed struct {
+	first  crdt.Offset
+	number uint32
 }
 
 // sweepMin keeps small feeds from being swept again and again.
 const sweepMin = 64
 
-// push appends s, whose offset is above every other.
-func (f *feed) push(s *Stored) { f.slots = append(f.slots, slot{s.Offset, s}) }
+// push appends a version, whose offset is above every other, and returns the
+// number of its page.
+func (f *feed) push(e *entry) uint32 {
+	g := f.appendable(e.offset)
+	g.reach(e.offset)
+	n := f.tail
+	if !g.fresh {
+		g.fresh = true
+		f.fresh = append(f.fresh, n)
+	}
+	g.data = appendEntry(g.data, e)
+	if len(g.data) >= pageFull {
+		f.seal()
+		f.busy = true
+	}
+	return n
+}
 
-// drop makes a hole at offset, which is in the feed.
-func (f *feed) drop(offset crdt.Offset) {
-	i := f.search(offset)
-	f.slots[i].stored = nil
-	f.holes++
-	if f.holes > sweepMin && f.holes > len(f.slots)/2 {
-		f.slots = slices.DeleteFunc(f.slots, func(s slot) bool { return s.stored == nil })
-		f.holes = 0
+// appendable returns the page that a version at offset goes into.
+func (f *feed) appendable(offset crdt.Offset) *page {
+	if f.tail != 0 {
+		g := f.pages[f.tail]
+		if offset-g.first <= math.MaxUint32 {
+			return g
+		}
+		f.seal()
+	}
+	g := &page{first: offset}
+	if f.busy {
+		g.data = make([]byte, 0, pageBytes)
+	}
+	f.tail = f.place(g)
+	return g
+}
+
+// place puts a page behind every other and returns its number.
+func (f *feed) place(g *page) uint32 {
+	n := f.number()
+	f.pages[n] = g
+	f.order = append(f.order, placed{g.first, n})
+	return n
+}
+
+func (f *feed) number() uint32 {
+	if n := len(f.free); n > 0 {
+		number := f.free[n-1]
+		f.free = f.free[:n-1]
+		return number
+	}
+	if len(f.pages) == 0 {
+		f.pages = append(f.pages, nil)
+	}
+	f.pages = append(f.pages, nil)
+	return uint32(len(f.pages) - 1)
+}
+
+// seal ends the tail.
+func (f *feed) seal() {
+	if f.tail == 0 {
+		return
+	}
+	g := f.pages[f.tail]
+	g.sealed = true
+	n := f.tail
+	f.tail = 0
+	f.tidy(n, g)
+}
+
+// drop notes that the version at offset, which is in page number n, was
+// overwritten.
+func (f *feed) drop(n uint32, offset crdt.Offset) {
+	g := f.pages[n]
+	g.kill(offset)
+	if g.sealed {
+		f.tidy(n, g)
 	}
 }
 
-// search returns the index of the first slot at or above offset.
-func (f *feed) search(offset crdt.Offset) int {
-	lo, hi := 0, len(f.slots)
-	for lo < hi {
-		mid := int(uint(lo+hi) >> 1)
-		if f.slots[mid].offset < offset {
-			lo = mid + 1
-		} else {
-			hi = mid
+// tidy gives back a sealed page that is empty, and one that is half dead loses
+// its dead: here, as long as no Changes have it, and else by way of the next.
+func (f *feed) tidy(n uint32, g *page) {
+	switch {
+	case g.live == 0:
+		if g.taken {
+			f.emptied = append(f.emptied, g.first)
+		}
+		f.pages[n] = nil
+		f.holes++
+		f.sweep()
+	case 2*g.live > g.count, g.thin:
+	case g.taken:
+		g.thin = true
+		f.thin = append(f.thin, n)
+	default:
+		if t, err := thin(g.data, g.first, g.dead); err == nil { // these bytes were made here
+			g.adopt(&t)
 		}
 	}
-	return lo
 }
 
-func (f *feed) len() int { return len(f.slots) - f.holes }
-
-// read returns what stands behind after, and where the reader then is.
-func (f *feed) read(after, head crdt.Offset, entriesMax, bytesMax int) ([]*Stored, crdt.Offset) {
-	i := f.search(after + 1)
-	entries := make([]*Stored, 0, min(max(entriesMax, 1), len(f.slots)-i))
-	bytes := 0
-	for ; i < len(f.slots); i++ {
-		s := f.slots[i].stored
-		if s == nil {
-			continue
-		}
-		bytes += len(s.Register.Op.Value)
-		if n := len(entries); n > 0 && (n >= entriesMax || bytes > bytesMax) {
-			return entries, entries[n-1].Offset
-		}
-		entries = append(entries, s)
+// sweep drops the pages that are gone from the order when they are more than half.
+func (f *feed) sweep() {
+	if f.holes <= sweepMin || f.holes <= len(f.order)/2 {
+		return
 	}
-	return entries, head
-}
-
-// all returns every version in order, in a slice of its own.
-func (f *feed) all() []*Stored {
-	out := make([]*Stored, 0, f.len())
-	for _, s := range f.slots {
-		if s.stored != nil {
-			out = append(out, s.stored)
+	f.order = slices.DeleteFunc(f.order, func(o placed) bool {
+		if f.pages[o.number] != nil {
+			return false
 		}
-	}
-	return out
+		f.free = append(f.free, o.number)
+		return true
+	})
+	f.holes = 0
+	f.fresh = slices.DeleteFunc(f.fresh, func(n uint32) bool { return f.pages[n] == nil })
+	f.thin = slices.DeleteFunc(f.thin, func(n uint32) bool { return f.pages[n] == nil })
 }

@@ -47,6 +47,7 @@ type tb interface {
 // log applies entries at ascending indexes and keeps them.
 type log struct {
 	m       *state.Machine
+	disk    *disk // nil: all of the state is in memory
 	index   uint64
 	entries []command.Entry
 }
@@ -73,7 +74,27 @@ func (l *log) apply(cs ...command.Command) state.Result {
 	}
 	l.index++
 	l.entries = append(l.entries, decoded)
+	done, err := l.m.Prepare(decoded)
+	if err != nil {
+		panic(err)
+	}
+	defer done()
+	if l.disk != nil && !l.disk.shared {
+		l.disk.shut = true // Apply does no I/O
+		defer func() { l.disk.shut = false }()
+	}
 	return l.m.Apply(l.index, decoded)
+}
+
+// get reads one register.
+func (l *log) get(k crdt.Key) *state.Stored { return get(l.m, k) }
+
+func get(m *state.Machine, k crdt.Key) *state.Stored {
+	s, err := m.Get(k)
+	if err != nil {
+		panic(err)
+	}
+	return s
 }
 
 // publish sends ops of one agent in one batch.

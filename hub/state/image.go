@@ -1,14 +1,17 @@
 package state
 
 import (
+	"cmp"
 	"crypto/sha256"
+	"math"
+	"slices"
 
 	"github.com/entente-sync/entente/crdt"
 	"github.com/entente-sync/entente/hub/command"
 )
 
 // Stored is the newest version of one register and where it stands in the feed.
-// It is immutable: Apply puts a new one in its place.
+// It is immutable.
 type Stored struct {
 	Register crdt.Register
 	Offset   crdt.Offset
@@ -57,18 +60,123 @@ type Meta struct {
 	Roster [sha256.Size]byte
 }
 
-// Image is a state, or what changed since the image before, at Meta.Index. It
-// shares only immutable parts with the Machine, so it may be read for as long as
-// one likes while Apply goes on. Treat it as read-only.
+// Image is a whole state, decoded: for states of moderate size. Treat it as
+// read-only.
 type Image struct {
-	Meta Meta
-	// Roster is nil in a partial image that does not change it, and in a full one
-	// where it is empty.
-	Roster  *Roster
+	Meta    Meta
+	Roster  *Roster // nil where it is empty
 	Pacts   []PactRow
 	Authors []AuthorRow
-	// Registers in the order in which they were written. In a full image that is
-	// ascending by offset within a pact, each register once; in a partial one a
-	// register may come several times, and the last one counts.
+	// Registers, each once. A Machine gives them in ascending order of offset
+	// within a pact; Restore takes them in any order.
 	Registers []*Stored
+}
+
+// Image returns the whole state, of a Machine that has all of it in memory. Where
+// a Source has pages, use Freeze: Image panics if one cannot be read.
+func (m *Machine) Image() *Image {
+	f := m.Freeze()
+	defer f.Close()
+	img, err := f.Image()
+	if err != nil {
+		panic(err)
+	}
+	return img
+}
+
+// Frozen is a state as it was at one index. It holds what it needs of the
+// Machine, which goes on, and reads the pages that were given away as they then
+// were. It is for one goroutine, which must Close it.
+type Frozen struct {
+	Meta    Meta
+	Roster  *Roster     // nil where it is empty
+	Pacts   []PactRow   // sorted
+	Authors []AuthorRow // sorted
+	feeds   []frozenFeed
+	release func()
+}
+
+type frozenFeed struct {
+	reader reader
+	views  []view
+}
+
+// Freeze returns the state as it is. Apply waits meanwhile, some 100 ns a page.
+func (m *Machine) Freeze() *Frozen {
+	m.mu.RLock()
+	defer m.mu.RUnlock()
+	f := &Frozen{Meta: m.meta(), release: func() {}}
+	if !m.roster.isEmpty() {
+		f.Roster = m.roster
+	}
+	if m.source != nil {
+		f.release = m.source.Hold(m.saved)
+	}
+	for _, name := range m.names() {
+		p := m.pacts[name]
+		f.Pacts = append(f.Pacts, p.row())
+		f.feeds = append(f.feeds, frozenFeed{
+			reader: reader{m.source, m.saved, name, nil}, views: p.feed.views(0, math.MaxInt),
+		})
+		for _, a := range p.byName {
+			f.Authors = append(f.Authors, a.row(name))
+		}
+	}
+	sortRows(f.Pacts, f.Authors)
+	return f
+}
+
+// Close releases the pages.
+func (f *Frozen) Close() { f.release() }
+
+// Registers calls visit with each register's message (StoredRegister of
+// storage.proto), pact by pact in ascending order of offset. The message is
+// valid until visit returns.
+func (f *Frozen) Registers(visit func(message []byte) error) error {
+	for i := range f.feeds {
+		err := f.feeds[i].each(func(e *entry) error { return visit(e.message) })
+		if err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
+func (f *frozenFeed) each(visit func(e *entry) error) error {
+	for i := range f.views {
+		_, err := f.reader.each(&f.views[i], 0, func(e *entry) (bool, error) { return true, visit(e) })
+		if err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
+// Image decodes f.
+func (f *Frozen) Image() (*Image, error) {
+	img := &Image{Meta: f.Meta, Roster: f.Roster, Pacts: f.Pacts, Authors: f.Authors}
+	for i := range f.feeds {
+		feed := &f.feeds[i]
+		feed.reader.names = new(crdt.Names)
+		err := feed.each(func(e *entry) error {
+			s := new(Stored)
+			img.Registers = append(img.Registers, s)
+			return feed.reader.store(s, e)
+		})
+		if err != nil {
+			return nil, err
+		}
+	}
+	return img, nil
+}
+
+// sortRows orders what comes out of maps.
+func sortRows(pacts []PactRow, authors []AuthorRow) {
+	slices.SortFunc(pacts, func(a, b PactRow) int { return cmp.Compare(a.Pact, b.Pact) })
+	slices.SortFunc(authors, func(a, b AuthorRow) int {
+		if c := cmp.Compare(a.Pact, b.Pact); c != 0 {
+			return c
+		}
+		return a.State.Author.Compare(b.State.Author)
+	})
 }

@@ -22,33 +22,34 @@ func (p *pactState) registersMax() uint64 {
 func (p *pactState) room(op *crdt.Op) Reason {
 	recordsMax := p.agreed.Limits.Records
 	full := p.registers.Count() >= p.registersMax()
-	if !full && (recordsMax <= 0 || len(p.records) < recordsMax) {
+	if !full && (recordsMax <= 0 || p.records.rows.len() < recordsMax) {
 		return ""
 	}
-	rec, ok := p.records[recordKey{op.Key.Type, op.Key.Record}]
+	rec := p.find(op.Key.Type, op.Key.Record)
 	switch {
-	case !ok && recordsMax > 0 && len(p.records) >= recordsMax:
+	case rec == 0 && recordsMax > 0 && p.records.rows.len() >= recordsMax:
 		return ReasonRecords
-	case full && (!ok || rec.get(op.Key.Field) == nil):
+	case full && p.at(rec, p.fields.id(string(op.Key.Field))) == 0:
 		return ReasonRegisters
 	}
 	return ""
 }
 
-// crowded reports whether s may not be taken because it would open conflict
+// crowded reports whether v may not be taken because it would open conflict
 // records, and there is no room for them: the pact is full, and whatever lost
 // would have no place to be kept.
-func (p *pactState) crowded(rec *record, s *Stored, life *crdt.Life, verdict crdt.Verdict) bool {
+func (p *pactState) crowded(rec uint32, v *version, life *crdt.Life, verdict crdt.Verdict) bool {
 	if p.registers.Count() < p.registersMax() {
 		return false
 	}
+	record := p.records.rows.at(rec)
 	switch {
 	case verdict == crdt.VerdictLost, verdict == crdt.VerdictWon:
 		return true
 	case !verdict.Current():
 		return false
 	case life != nil:
-		return life.Deleted && len(life.Unseen(rec.registers(), p.lineage)) > 0
+		return life.Deleted && len(p.unseen(record, life)) > 0
 	}
-	return rec.deleted && !s.Register.Op.Key.Field.Reserved()
+	return record.deleted() && !v.Op.Key.Field.Reserved()
 }

@@ -68,7 +68,7 @@ func TestPactIsFullOfRegisters(t *testing.T) {
 	acme.send(t, write(1, "notes", 2), state.ReasonRegisters)
 	globex.send(t, write(1, "title", 2), state.ReasonRegisters) // would win unseen
 	globex.send(t, write(1, "title", 0), state.ReasonRegisters) // would lose
-	if got := l.m.Get(key(1, "title")); got.Register.Op.ID() != first {
+	if got := l.get(key(1, "title")); got.Register.Op.ID() != first {
 		t.Fatalf("a refused op has become current: %s", got.Register.Op.ID())
 	}
 
@@ -96,7 +96,7 @@ func TestPactIsFullOfRegisters(t *testing.T) {
 		t.Fatal(r.Reason)
 	}
 	acme.send(t, on(life(1, shown(first), 8), live, 0), "")
-	if got := l.m.Get(key(1, crdt.LostField("title", l.m.Get(key(1, "title")).Register.Digest))); got == nil {
+	if got := l.get(key(1, crdt.LostField("title", l.get(key(1, "title")).Register.Digest))); got == nil {
 		t.Fatalf("the edit %s that the delete had not seen is not recorded", second)
 	}
 	acme.send(t, write(3, "title", 8), "")

@@ -41,6 +41,21 @@ type Machine struct {
 	auditPacts []command.PactDigest
 
 	dirty dirty
+	taken uint64 // index of the newest Changes
+
+	generation uint64  // counts Load and Restore
+	source     Source  // of pages that were given away; nil: none ever is
+	saved      uint64  // index of the checkpoint whose pages the given ones are
+	kept       []*page // that the source has too, oldest first
+	keptBytes  int
+	keptMax    int
+
+	steady sync.Mutex // held while pages may not be given away; before mu
+
+	// Apply's alone.
+	warm    map[PageName][]byte // pages that this entry may need: see Prepare
+	known   crdt.Names
+	scratch version
 }
 
 // New returns the empty state, at index 0.
@@ -103,7 +118,7 @@ func (m *Machine) Authors(name crdt.Pact, site crdt.Site, agent crdt.AgentName) 
 		return nil
 	}
 	var out []AuthorState
-	for author, a := range p.authors {
+	for author, a := range p.byName {
 		if author.Site == site && author.Agent == agent {
 			out = append(out, a.state())
 		}
@@ -113,18 +128,47 @@ func (m *Machine) Authors(name crdt.Pact, site crdt.Site, agent crdt.AgentName) 
 }
 
 // Get returns the newest version of one register, nil if it was never written.
-func (m *Machine) Get(key crdt.Key) *Stored {
+// An error says that its page could not be read.
+func (m *Machine) Get(key crdt.Key) (*Stored, error) {
+	for try := 0; ; try++ {
+		s, err := m.get(key)
+		if !errors.Is(err, ErrPageGone) || try == triesMax {
+			return s, err
+		}
+	}
+}
+
+// triesMax bounds how often a reader asks anew for pages that are rewritten
+// meanwhile: once or twice, unless the source has lost them.
+const triesMax = 10
+
+func (m *Machine) get(key crdt.Key) (*Stored, error) {
 	m.mu.RLock()
-	defer m.mu.RUnlock()
 	p, ok := m.pacts[key.Pact]
-	if !ok {
-		return nil
+	var at uint32
+	if ok {
+		at = p.at(p.find(key.Type, key.Record), p.fields.id(string(key.Field)))
 	}
-	rec, ok := p.records[recordKey{key.Type, key.Record}]
-	if !ok {
-		return nil
+	if at == 0 {
+		m.mu.RUnlock()
+		return nil, nil
 	}
-	return rec.get(key.Field)
+	row := *p.rows.at(at)
+	g := p.feed.pages[row.page]
+	first, data := g.first, g.data
+	r := m.reader(key.Pact)
+	m.mu.RUnlock()
+	defer r.close()
+	data, err := r.bytes(first, data)
+	if err != nil {
+		return nil, err
+	}
+	e, err := findEntry(data, row.offset)
+	if err != nil {
+		return nil, err
+	}
+	s := new(Stored)
+	return s, r.store(s, &e)
 }
 
 // Digests returns the applied index and the digest of every pact at it, sorted.
@@ -164,22 +208,46 @@ type Slice struct {
 // and at most bytesMax of values (one entry may exceed it alone). Offset 0 reads
 // from the start in any epoch; any other cursor must be of the current epoch and
 // not beyond the head, else ErrEpoch or ErrCursor. What was overwritten is not
-// read: no current version is skipped, and the cost is what is returned.
+// read: no current version is skipped, and the cost is what is returned. Any other
+// error says that a page could not be read.
 func (m *Machine) Feed(name crdt.Pact, after crdt.Position, entriesMax, bytesMax int) (Slice, error) {
+	for try := 0; ; try++ {
+		slice, err := m.feed(name, after, entriesMax, bytesMax)
+		if !errors.Is(err, ErrPageGone) || try == triesMax {
+			return slice, err
+		}
+	}
+}
+
+func (m *Machine) feed(name crdt.Pact, after crdt.Position, entriesMax, bytesMax int) (Slice, error) {
+	slice, views, r, err := m.look(name, after, entriesMax)
+	if err != nil {
+		return Slice{}, err
+	}
+	defer r.close()
+	slice.Entries, slice.Cursor.Offset, err = r.read(views, after.Offset, slice.Head, entriesMax, bytesMax)
+	if err != nil {
+		return Slice{}, err
+	}
+	return slice, nil
+}
+
+// look takes what can be read of a feed from the state as it is now.
+func (m *Machine) look(name crdt.Pact, after crdt.Position, entriesMax int) (Slice, []view, reader, error) {
 	m.mu.RLock()
 	defer m.mu.RUnlock()
 	p, ok := m.pacts[name]
 	switch {
 	case !ok:
-		return Slice{}, ErrPactUnknown
+		return Slice{}, nil, reader{}, ErrPactUnknown
 	case after.Offset != 0 && after.Epoch != m.epoch:
-		return Slice{}, ErrEpoch
+		return Slice{}, nil, reader{}, ErrEpoch
 	case after.Offset > p.head:
-		return Slice{}, ErrCursor
+		return Slice{}, nil, reader{}, ErrCursor
 	}
-	entries, cursor := p.feed.read(after.Offset, p.head, entriesMax, bytesMax)
-	return Slice{
-		Entries: entries, Cursor: crdt.Position{Epoch: m.epoch, Offset: cursor},
-		Head: p.head, PactVersion: p.agreed.Version, Lineage: slices.Clip(p.lineage),
-	}, nil
+	slice := Slice{
+		Cursor: crdt.Position{Epoch: m.epoch}, Head: p.head, PactVersion: p.agreed.Version,
+		Lineage: slices.Clip(p.lineage),
+	}
+	return slice, p.feed.views(after.Offset, max(entriesMax, 1)), m.reader(name), nil
 }

@@ -14,13 +14,25 @@ import (
 )
 
 // Any history: the twin agrees, nothing is lost, a second machine is equal, the
-// feed obeys its laws, images rebuild the state.
+// feed obeys its laws, checkpoints rebuild the state. So it is with all of the state
+// in memory, and with as little of it as can be.
 func TestHistories(t *testing.T) {
+	t.Run("in memory", func(t *testing.T) { histories(t, newLog) })
+	t.Run("on disk", func(t *testing.T) {
+		defer state.SetPageFull(1000)() // a few versions
+		histories(t, newDiskLog)
+	})
+}
+
+func histories(t *testing.T, newLog func(tb) *log) {
 	rapid.Check(t, func(t *rapid.T) {
 		s := newSim(t, newLog(t))
 		w := &twin{}
 		checked := 0
-		var folded *state.Image
+		folded := s.disk
+		if folded == nil {
+			folded = newDisk()
+		}
 		s.run(rapid.IntRange(1, 60).Draw(t, "steps"), func() {
 			for ; checked < len(s.entries); checked++ {
 				agree(t, w, s, checked)
@@ -29,7 +41,7 @@ func TestHistories(t *testing.T) {
 				t.Fatalf("lost: %v", lost)
 			}
 			if rapid.IntRange(0, 9).Draw(t, "checkpoint") == 0 {
-				folded = fold(folded, s.m.TakeDirty())
+				folded.checkpoint(t, s.m)
 			}
 		})
 		feedLaws(t, s, w)
@@ -37,11 +49,8 @@ func TestHistories(t *testing.T) {
 		if other := replay(t, s.entries); !reflect.DeepEqual(other.Image(), full) {
 			t.Fatal("a second machine differs after the same log")
 		}
-		rebuilt := state.New()
-		if err := rebuilt.Restore(fold(folded, s.m.TakeDirty())); err != nil {
-			t.Fatal(err)
-		}
-		if !reflect.DeepEqual(rebuilt.Image(), full) {
+		folded.checkpoint(t, s.m)
+		if !reflect.DeepEqual(folded.load(t).Image(), full) {
 			t.Fatal("the folded checkpoints are not the state")
 		}
 	})
@@ -95,30 +104,6 @@ func feedLaws(t *rapid.T, s *sim, w *twin) {
 	}
 }
 
-// fold is what a store does with checkpoints.
-func fold(onto, img *state.Image) *state.Image {
-	if onto == nil {
-		onto = &state.Image{}
-	}
-	out := &state.Image{Meta: img.Meta}
-	out.Pacts = fresh(onto.Pacts, img.Pacts, func(r state.PactRow) any { return r.Pact })
-	out.Authors = fresh(onto.Authors, img.Authors, func(r state.AuthorRow) any { return r.State.Author })
-	out.Registers = fresh(onto.Registers, img.Registers, func(s *state.Stored) any { return s.Register.Op.Key })
-	return out
-}
-
-func fresh[T any](older, newer []T, key func(T) any) []T {
-	last := map[any]T{}
-	for _, v := range slices.Concat(older, newer) {
-		last[key(v)] = v
-	}
-	var out []T
-	for _, v := range last {
-		out = append(out, v)
-	}
-	return out
-}
-
 // replay applies entries to another machine, which is restored from its own
 // image now and then: what it derives must survive that.
 func replay(t tb, entries []command.Entry) *state.Machine {
@@ -131,10 +116,19 @@ func replay(t tb, entries []command.Entry) *state.Machine {
 			}
 			m = restored
 		}
-		m.Apply(uint64(i+1), e)
-		m.Apply(uint64(i+1), e) // a log may be replayed
+		apply(m, uint64(i+1), e)
+		apply(m, uint64(i+1), e) // a log may be replayed
 	}
 	return m
+}
+
+func apply(m *state.Machine, index uint64, e command.Entry) {
+	done, err := m.Prepare(e)
+	if err != nil {
+		panic(err)
+	}
+	defer done()
+	m.Apply(index, e)
 }
 
 // Concurrent ops of many agents leave the same current versions in any order.
@@ -151,7 +145,7 @@ func TestConvergence(t *testing.T) {
 			for _, op := range rapid.Permutation(ops).Draw(t, "order") {
 				l.publish(epochOne, crdt.OpID{}, op)
 			}
-			got := l.m.Get(key(1, "title")).Register.Digest
+			got := l.get(key(1, "title")).Register.Digest
 			if round > 0 && got != want {
 				t.Fatal("the order of arrival decided")
 			}

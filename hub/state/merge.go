@@ -1,26 +1,28 @@
 package state
 
 import (
-	"bytes"
+	"crypto/sha256"
+	"fmt"
 	"slices"
-	"strings"
 
 	"github.com/entente-sync/entente/crdt"
 )
 
+// version is one version of a register with the bytes that stand for it.
+type version struct {
+	crdt.Register
+	canonical []byte // of Op; Digest is their SHA-256
+}
+
+// derived makes the version that the hub itself writes.
+func derived(op crdt.Op) *version {
+	canonical := op.AppendCanonical(nil)
+	return &version{crdt.Register{Op: op, Digest: sha256.Sum256(canonical)}, canonical}
+}
+
 // merge applies the conflict rule to a checked op. What has to be recorded gets
 // its offset before the winner, so the op's last effect is the newest offset.
-func (m *Machine) merge(p *pactState, a *author, op *crdt.Op, digest crdt.Digest) (crdt.Offset, Reason) {
-	rec := p.record(op)
-	cur := rec.get(op.Key.Field)
-	s := p.keep(a, cur, op, digest)
-	var current *crdt.Register
-	if cur != nil {
-		current = &cur.Register
-	} else {
-		current = &crdt.Register{}
-	}
-	verdict := crdt.Judge(current, &s.Register, p.lineage, rec.preds(op.Key.Field))
+func (m *Machine) merge(p *pactState, op *crdt.Op, canonical []byte) (crdt.Offset, Reason) {
 	var life *crdt.Life
 	if op.Key.Field == crdt.FieldLife {
 		l, err := crdt.DecodeLife(op.Value)
@@ -29,140 +31,182 @@ func (m *Machine) merge(p *pactState, a *author, op *crdt.Op, digest crdt.Digest
 		}
 		life = &l
 	}
+	v := &m.scratch
+	v.Op, v.Digest, v.Birth, v.canonical = *op, sha256.Sum256(canonical), crdt.Position{}, canonical
+	rec := p.record(&op.Key)
+	field := p.fields.intern(string(op.Key.Field))
+	at := p.at(rec, field)
+	cur := m.judged(p, at, op.Key.Field)
+	verdict := crdt.Judge(&cur, &v.Register, p.lineage, p.preds(rec, field))
 	if verdict == crdt.VerdictMalformed {
 		return 0, ReasonStampBase
 	}
-	if p.crowded(rec, s, life, verdict) {
+	if p.crowded(rec, v, life, verdict) {
 		return 0, ReasonRegisters
 	}
 	head := p.head
-	m.resolve(p, rec, cur, s, verdict)
-	switch {
-	case verdict == crdt.VerdictLost:
-		m.lose(p, rec, &s.Register, current)
-	case verdict == crdt.VerdictWon:
-		m.lose(p, rec, current, &s.Register)
+	m.resolve(p, rec, field, &cur, v, verdict)
+	switch verdict {
+	case crdt.VerdictLost:
+		m.lose(p, rec, &v.Register, &cur)
+	case crdt.VerdictWon:
+		whole := m.whole(p, at)
+		m.lose(p, rec, &whole, &v.Register)
 	}
 	if verdict.Current() {
-		m.bury(p, rec, s, life)
-		m.put(p, rec, s)
+		m.bury(p, rec, v, life)
+		m.put(p, rec, field, v)
 	}
 	if p.head != head {
 		return p.head, ""
 	}
-	offset, _ := rec.trace(op.Key.Field, op.ID(), s.Register.Digest)
+	offset, _ := p.trace(rec, op.Key.Field, op.ID(), v.Digest)
 	return offset, ""
 }
 
+// judged returns the register in a row as far as the rule looks at it.
+func (m *Machine) judged(p *pactState, at uint32, field crdt.Field) crdt.Register {
+	if at != 0 && p.rows.at(at).author&rowPred != 0 {
+		return m.whole(p, at)
+	}
+	return p.header(at, field)
+}
+
 // bury records what is edited in a deleted record: the edits that a delete had
-// not seen, or an edit that arrives after one. life is what s says on ~life, nil
+// not seen, or an edit that arrives after one. life is what v says on ~life, nil
 // on any other field.
-func (m *Machine) bury(p *pactState, rec *record, s *Stored, life *crdt.Life) {
+func (m *Machine) bury(p *pactState, rec uint32, v *version, life *crdt.Life) {
+	record := p.records.rows.at(rec)
 	switch {
 	case life != nil:
-		rec.deleted = life.Deleted
-		if !life.Deleted {
-			return
+		record.setDeleted(life.Deleted)
+		if life.Deleted {
+			for _, at := range p.unseen(record, life) {
+				whole := m.whole(p, at)
+				m.lose(p, rec, &whole, &v.Register)
+			}
 		}
-		for _, r := range life.Unseen(rec.registers(), p.lineage) {
-			m.lose(p, rec, r, &s.Register)
-		}
-	case rec.deleted && !s.Register.Op.Key.Field.Reserved():
-		m.lose(p, rec, &s.Register, &rec.get(crdt.FieldLife).Register)
+	case record.deleted() && !v.Op.Key.Field.Reserved():
+		delete := p.header(p.at(rec, p.fields.id(string(crdt.FieldLife))), crdt.FieldLife)
+		m.lose(p, rec, &v.Register, &delete)
 	}
 }
 
-// lose opens the conflict record of loser. One that exists is left as it is:
-// it was opened for this very version.
-func (m *Machine) lose(p *pactState, rec *record, loser, winner *crdt.Register) {
+// unseen returns the rows that a delete buries unseen, in order of their fields.
+func (p *pactState) unseen(record *record, life *crdt.Life) []uint32 {
+	rows := map[crdt.Field]uint32{}
+	headers := func(yield func(*crdt.Register) bool) {
+		for _, ref := range p.records.registers(record) {
+			field := crdt.Field(p.fields.text(ref.field))
+			r := p.header(ref.row, field)
+			rows[field] = ref.row
+			if !yield(&r) {
+				return
+			}
+		}
+	}
+	var out []uint32
+	for _, r := range life.Unseen(headers, p.lineage) {
+		out = append(out, rows[r.Op.Key.Field])
+	}
+	return out
+}
+
+// lose opens the conflict record of loser, which is whole. One that exists is
+// left as it is: it was opened for this very version.
+func (m *Machine) lose(p *pactState, rec uint32, loser, winner *crdt.Register) {
 	name := crdt.LostField(loser.Op.Key.Field, loser.Digest)
-	if rec.get(name) != nil {
+	field := p.fields.intern(string(name))
+	if p.at(rec, field) != 0 {
 		return
 	}
 	lost := crdt.NewLost(loser, winner)
-	m.put(p, rec, &Stored{Register: crdt.NewRegister(lost.Op(), crdt.Position{})})
-	rec.open(conflict{name: name, field: loser.Op.Key.Field, loser: loser.Op.ID(), pred: loser.Op.Base.Pred})
+	at := m.put(p, rec, field, derived(lost.Op()))
+	p.open(rec, conflict{
+		row: at, field: p.fields.intern(string(loser.Op.Key.Field)), loser: loser.Op.ID(), pred: loser.Op.Base.Pred,
+	})
 }
 
-// resolve closes the record of the loser that s was made on: somebody who had
+// resolve closes the record of the loser that v was made on: somebody who had
 // that version before his eyes has written since. A version that stays current
 // keeps its record, lest it be lost unrecorded later.
-func (m *Machine) resolve(p *pactState, rec *record, cur, s *Stored, verdict crdt.Verdict) {
-	pred, field := s.Register.Op.Base.Pred, s.Register.Op.Key.Field
-	if pred.IsZero() || cur != nil && !verdict.Current() && cur.Register.Op.ID() == pred {
+func (m *Machine) resolve(p *pactState, rec, field uint32, cur *crdt.Register, v *version, verdict crdt.Verdict) {
+	pred := v.Op.Base.Pred
+	if pred.IsZero() || !cur.IsZero() && !verdict.Current() && cur.Op.ID() == pred {
 		return
 	}
-	i := slices.IndexFunc(rec.conflicts, func(c conflict) bool { return c.field == field && c.loser == pred })
+	open := p.opened(rec)
+	i := slices.IndexFunc(open, func(c conflict) bool { return c.field == field && c.loser == pred })
 	if i < 0 {
 		return
 	}
-	lost, err := crdt.DecodeLost(&rec.get(rec.conflicts[i].name).Register.Op)
+	at := open[i].row
+	record := m.whole(p, at)
+	lost, err := crdt.DecodeLost(&record.Op)
 	if err != nil {
 		return // unreachable: only lose and Restore, which decodes, put one here
 	}
-	rec.conflicts = slices.Delete(rec.conflicts, i, i+1)
-	lost = lost.Resolved(&s.Register)
-	m.put(p, rec, &Stored{Register: crdt.NewRegister(lost.Op(), crdt.Position{})})
+	p.shut(rec, at)
+	lost = lost.Resolved(&v.Register)
+	m.put(p, rec, p.fields.id(string(record.Op.Key.Field)), derived(lost.Op()))
 }
 
-// put makes s the newest version of its register, at the next offset. It is born
-// there, unless it was born somewhere before.
-func (m *Machine) put(p *pactState, rec *record, s *Stored) {
+// put makes v the newest version of its register, at the next offset, and
+// returns the register's row. It is born there, unless it was born somewhere
+// before.
+func (m *Machine) put(p *pactState, rec, field uint32, v *version) uint32 {
 	p.head++
-	s.Offset = p.head
-	if s.Register.Birth.IsZero() {
-		s.Register.Birth = crdt.Position{Epoch: m.epoch, Offset: p.head}
+	if v.Birth.IsZero() {
+		v.Birth = crdt.Position{Epoch: m.epoch, Offset: p.head}
 	}
-	if old := rec.put(s); old != nil {
-		p.feed.drop(old.Offset)
-		p.registers.Remove(old.Register.Digest)
-	}
-	p.feed.push(s)
-	p.registers.Add(s.Register.Digest)
-	m.dirty.registers = append(m.dirty.registers, s)
+	page := p.feed.push(&entry{op: v.canonical, offset: p.head, birth: v.Birth})
+	at := p.place(rec, field)
+	p.fill(at, &v.Register, p.head, page)
+	p.registers.Add(v.Digest)
+	return at
 }
 
-// record finds or makes the record that op is on.
-func (p *pactState) record(op *crdt.Op) *record {
-	key := recordKey{op.Key.Type, op.Key.Record}
-	rec, ok := p.records[key]
-	if !ok {
-		key.typ = p.typ(key.typ)
-		rec = &record{}
-		p.records[key] = rec
+// place returns the row of a register, without the version that stood there.
+func (p *pactState) place(rec, field uint32) uint32 {
+	at := p.at(rec, field)
+	if at == 0 {
+		at, _ = p.rows.add()
+		p.records.put(p.records.rows.at(rec), field, at)
+		return at
 	}
-	return rec
+	old := p.rows.at(at)
+	p.feed.drop(old.page, old.offset)
+	p.registers.Remove(old.digest)
+	return at
 }
 
-// keep copies op out of its entry. Names that are known already are shared, so
-// that a register costs its field, its value and little else.
-func (p *pactState) keep(a *author, cur *Stored, op *crdt.Op, digest crdt.Digest) *Stored {
-	s := &Stored{Register: crdt.Register{Op: *op, Digest: digest}}
-	kept := &s.Register.Op
-	kept.Key.Pact = p.agreed.Name
-	kept.Key.Type = p.typ(op.Key.Type)
-	if cur != nil {
-		kept.Key.Field = cur.Register.Op.Key.Field
-	} else if f, ok := p.agreed.Field(op.Key.Field); ok {
-		kept.Key.Field = f.Name
+// fill writes a row. The author is known: of a conflict record it is the loser's.
+func (p *pactState) fill(at uint32, r *crdt.Register, offset crdt.Offset, page uint32) {
+	row := p.rows.at(at)
+	row.digest, row.stamp, row.seq, row.offset, row.birth = r.Digest, r.Op.Stamp, r.Op.Seq, offset, r.Birth
+	row.author, row.page = p.author(r.Op.Author).number, page
+	if pred := r.Op.Base.Pred; !pred.IsZero() && !p.knows(pred) {
+		row.author |= rowPred
 	}
-	kept.Author = a.name
-	if pred := p.author(op.Base.Pred.Author); pred != nil {
-		kept.Base.Pred.Author = pred.name
-	}
-	kept.Value = bytes.Clone(op.Value)
-	return s
 }
 
-// typ returns the one copy of a record type's name.
-func (p *pactState) typ(t crdt.Type) crdt.Type {
-	if t == p.agreed.Record {
-		return p.agreed.Record
+// whole returns the register in a row with all that belongs to it. What Apply
+// may ask for is in memory: Prepare has seen to that.
+func (m *Machine) whole(p *pactState, at uint32) crdt.Register {
+	row := p.rows.at(at)
+	g := p.feed.pages[row.page]
+	data := g.data
+	if data == nil {
+		data = m.warm[PageName{p.agreed.Name, g.first}]
 	}
-	if known, ok := p.types[t]; ok {
-		return known
+	var r crdt.Register
+	e, err := findEntry(data, row.offset)
+	if err == nil {
+		err = m.known.DecodeOp(&r.Op, e.op)
 	}
-	t = crdt.Type(strings.Clone(string(t)))
-	p.types[t] = t
-	return t
+	if err != nil { // a fault of this package: these bytes were made here, or checked by Prepare
+		panic(fmt.Sprintf("state: version %d of pact %s: %v", row.offset, p.agreed.Name, err))
+	}
+	r.Digest, r.Birth = row.digest, row.birth
+	return r
 }

@@ -110,13 +110,13 @@ func unreadable(err error) Reason {
 // bornHere reports whether o can have been born in the current epoch, of which
 // nothing is lost: as what stands here, or as what that hides.
 func (p *pactState) bornHere(o *offered) bool {
-	rec := p.records[recordKey{o.Op.Key.Type, o.Op.Key.Record}]
-	if o.Birth.Offset > p.head || rec == nil {
+	at := p.at(p.find(o.Op.Key.Type, o.Op.Key.Record), p.fields.id(string(o.Op.Key.Field)))
+	if o.Birth.Offset > p.head || at == 0 {
 		return false
 	}
-	cur := rec.get(o.Op.Key.Field)
+	cur := p.header(at, o.Op.Key.Field)
 	r := crdt.NewRegister(o.Op, o.Birth)
-	return cur != nil && r.Compare(&cur.Register) <= 0
+	return r.Compare(&cur) <= 0
 }
 
 // join takes in a checked register and returns where its effect stands. The
@@ -124,47 +124,56 @@ func (p *pactState) bornHere(o *offered) bool {
 // history has decided between the two.
 func (m *Machine) join(p *pactState, o *offered) crdt.Offset {
 	op := &o.Op
-	a := m.hear(p, o.said.ID())
-	rec := p.record(op)
-	cur := rec.get(op.Key.Field)
-	s := p.keep(a, cur, op, op.Digest())
-	s.Register.Birth = o.Birth
-	came := version{&s.Register, o.Place}
-	if cur != nil {
-		order := s.Register.Compare(&cur.Register)
-		if o.lost == nil && order < 0 && p.unsettled(rec, m.standing(p, cur), came) {
-			m.lose(p, rec, &s.Register, &cur.Register)
-			return rec.get(crdt.LostField(op.Key.Field, s.Register.Digest)).Offset
+	m.hear(p, o.said.ID())
+	rec := p.record(&op.Key)
+	field := p.fields.intern(string(op.Key.Field))
+	at := p.at(rec, field)
+	v := derived(*op)
+	v.Birth = o.Birth
+	came := sighting{&v.Register, o.Place}
+	if at != 0 {
+		offset := p.rows.at(at).offset
+		cur := p.header(at, op.Key.Field)
+		order := v.Compare(&cur)
+		if o.lost == nil && order != 0 {
+			cur = m.whole(p, at)
+		}
+		stands := m.standing(p, offset, &cur)
+		if o.lost == nil && order < 0 && p.unsettled(rec, field, stands, came) {
+			m.lose(p, rec, &v.Register, &cur)
+			lost := p.fields.id(string(crdt.LostField(op.Key.Field, v.Digest)))
+			return p.rows.at(p.at(rec, lost)).offset
 		}
 		if order <= 0 {
-			return cur.Offset
+			return offset
 		}
-		if o.lost == nil && p.unsettled(rec, came, m.standing(p, cur)) {
-			m.lose(p, rec, &cur.Register, &s.Register)
+		if o.lost == nil && p.unsettled(rec, field, came, stands) {
+			m.lose(p, rec, &cur, &v.Register)
 		}
 	}
-	if o.lost != nil {
-		rec.recorded(s.Register.Op.Key.Field, o.lost)
-	} else {
+	if o.lost == nil {
 		m.buryOffered(p, rec, came, o.life)
 	}
-	m.put(p, rec, s)
+	at = m.put(p, rec, field, v)
+	if o.lost != nil {
+		p.recorded(rec, at, o.lost)
+	}
 	return p.head
 }
 
-// version is a register and where it stood in some feed besides its birth.
-type version struct {
+// sighting is a register and where it stood in some feed besides its birth.
+type sighting struct {
 	*crdt.Register
 	place crdt.Position
 }
 
-func (m *Machine) standing(p *pactState, s *Stored) version {
-	return version{&s.Register, p.lineage.Home(crdt.Position{Epoch: m.epoch, Offset: s.Offset})}
+func (m *Machine) standing(p *pactState, offset crdt.Offset, r *crdt.Register) sighting {
+	return sighting{r, p.lineage.Home(crdt.Position{Epoch: m.epoch, Offset: offset})}
 }
 
 // met reports whether one history had both of two versions: what it made of
 // them is decided, and its records come as registers.
-func (p *pactState) met(a, b version) bool {
+func (p *pactState) met(a, b sighting) bool {
 	for _, x := range [...]crdt.Position{a.Birth, a.place} {
 		for _, y := range [...]crdt.Position{b.Birth, b.place} {
 			if p.lineage.Covers(x, y) || p.lineage.Covers(y, x) {
@@ -179,8 +188,7 @@ func (p *pactState) met(a, b version) bool {
 func (m *Machine) hear(p *pactState, id crdt.OpID) *author {
 	a := p.author(id.Author)
 	if a == nil {
-		a = &author{name: id.Author}
-		p.authors[a.name] = a
+		a = p.newAuthor(id.Author)
 		m.dirty.author(p, a)
 	}
 	if id.Seq > a.heard {
@@ -194,37 +202,43 @@ func (m *Machine) hear(p *pactState, id crdt.OpID) *author {
 // unsettled reports whether loser, which winner is greater than, would vanish
 // although nobody saw it: not the author of winner, no hub that had both, not the
 // author of an edit that is recorded.
-func (p *pactState) unsettled(rec *record, winner, loser version) bool {
+func (p *pactState) unsettled(rec, field uint32, winner, loser sighting) bool {
 	return !crdt.Saw(&winner.Op, loser.Register, p.lineage) && !p.met(winner, loser) &&
-		!slices.Contains(rec.preds(loser.Op.Key.Field), loser.Op.ID())
+		!slices.Contains(p.preds(rec, field), loser.Op.ID())
 }
 
 // buryOffered records what is edited in a deleted record, where delete and edit
 // meet for the first time.
-func (m *Machine) buryOffered(p *pactState, rec *record, came version, life *crdt.Life) {
+func (m *Machine) buryOffered(p *pactState, rec uint32, came sighting, life *crdt.Life) {
+	record := p.records.rows.at(rec)
 	if life != nil {
-		rec.deleted = life.Deleted
-		for _, r := range life.Unseen(rec.registers(), p.lineage) { // none while live
-			if !p.met(m.standing(p, rec.get(r.Op.Key.Field)), came) {
-				m.lose(p, rec, r, came.Register)
+		record.setDeleted(life.Deleted)
+		for _, at := range p.unseen(record, life) { // none while live
+			whole := m.whole(p, at)
+			if !p.met(m.standing(p, p.rows.at(at).offset, &whole), came) {
+				m.lose(p, rec, &whole, came.Register)
 			}
 		}
 		return
 	}
-	if !rec.deleted || came.Op.Key.Field.Reserved() {
+	if !record.deleted() || came.Op.Key.Field.Reserved() {
 		return
 	}
-	stands := m.standing(p, rec.get(crdt.FieldLife))
+	at := p.at(rec, p.fields.id(string(crdt.FieldLife)))
+	delete := m.whole(p, at)
+	stands := m.standing(p, p.rows.at(at).offset, &delete)
 	if l, err := crdt.DecodeLife(stands.Op.Value); err == nil && !p.met(came, stands) && !l.Saw(came.Register, p.lineage) {
 		m.lose(p, rec, came.Register, stands.Register)
 	}
 }
 
-// recorded takes over what a conflict record says that comes whole.
-func (r *record) recorded(name crdt.Field, lost *crdt.Lost) {
-	r.conflicts = slices.DeleteFunc(r.conflicts, func(c conflict) bool { return c.name == name })
+// recorded takes over what a conflict record says that came whole, into a row.
+func (p *pactState) recorded(rec, at uint32, lost *crdt.Lost) {
+	p.shut(rec, at)
 	if lost.State == crdt.LostOpen {
-		r.open(conflict{name: name, field: lost.Loser.Key.Field, loser: lost.Loser.ID(), pred: lost.Loser.Base.Pred})
+		p.open(rec, conflict{
+			row: at, field: p.fields.intern(string(lost.Loser.Key.Field)), loser: lost.Loser.ID(), pred: lost.Loser.Base.Pred,
+		})
 	}
 }
 

@@ -11,16 +11,22 @@ const lineageMax = 1024
 
 // pactState is one pact: independent of every other.
 type pactState struct {
-	agreed    *pact.Pact
-	document  []byte
-	lineage   crdt.Lineage
-	head      crdt.Offset // newest that was assigned
+	agreed   *pact.Pact
+	document []byte
+	lineage  crdt.Lineage
+	head     crdt.Offset // newest that was assigned
+
 	feed      feed
-	records   map[recordKey]*record
-	authors   map[crdt.Author]*author
-	recent    *author                 // the one found last: ops come in runs
-	registers crdt.Multiset           // of every current version
-	types     map[crdt.Type]crdt.Type // of child records, one copy each
+	records   records
+	rows      slab[row]             // one for each register
+	conflicts map[uint32][]conflict // open ones of each record, in the order of opening
+	registers crdt.Multiset         // of every current version
+	types     names
+	fields    names
+
+	authors []*author // by the number in a row; number 0 is nil
+	byName  map[crdt.Author]*author
+	recent  *author // the one found last: ops come in runs
 
 	sumSeen    uint64 // see command.AuthorSum
 	sumRefused uint64
@@ -28,14 +34,14 @@ type pactState struct {
 
 func newPactState() *pactState {
 	return &pactState{
-		records: map[recordKey]*record{}, authors: map[crdt.Author]*author{}, types: map[crdt.Type]crdt.Type{},
+		conflicts: map[uint32][]conflict{}, authors: make([]*author, 1), byName: map[crdt.Author]*author{},
 	}
 }
 
 func (p *pactState) sum() command.PactDigest {
 	return command.PactDigest{
 		Pact: p.agreed.Name, Version: p.agreed.Version, Head: p.head, Registers: p.registers,
-		Authors: command.AuthorSum{Count: uint64(len(p.authors)), Seen: p.sumSeen, Refused: p.sumRefused},
+		Authors: command.AuthorSum{Count: uint64(len(p.byName)), Seen: p.sumSeen, Refused: p.sumRefused},
 	}
 }
 
@@ -45,9 +51,17 @@ func (p *pactState) author(name crdt.Author) *author {
 	if p.recent != nil && p.recent.name == name {
 		return p.recent
 	}
-	a, ok := p.authors[name]
+	a, ok := p.byName[name]
 	if ok {
 		p.recent = a
 	}
+	return a
+}
+
+// newAuthor begins to remember an author, who is not known.
+func (p *pactState) newAuthor(name crdt.Author) *author {
+	a := &author{name: name, number: uint32(len(p.authors))}
+	p.authors = append(p.authors, a)
+	p.byName[name] = a
 	return a
 }

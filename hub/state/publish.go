@@ -80,15 +80,14 @@ func (m *Machine) op(
 		return OpResult{Outcome: OutcomeGap, Reason: ReasonGap}
 	}
 	if a == nil {
-		a = &author{name: op.Author}
-		p.authors[a.name] = a
+		a = p.newAuthor(op.Author)
 	}
 	m.dirty.author(p, a)
 	p.sumSeen++
 	reason := p.check(c, a, op, e)
 	var offset crdt.Offset
 	if reason == "" {
-		offset, reason = m.merge(p, a, op, sha256.Sum256(canonical))
+		offset, reason = m.merge(p, op, canonical)
 	}
 	if reason != "" {
 		p.sumRefused += a.refuse(reason)
@@ -113,11 +112,11 @@ func (p *pactState) again(a *author, op *crdt.Op, canonical []byte) OpResult {
 	if reason := a.refusal(op.Seq); reason != "" {
 		return OpResult{Outcome: OutcomeRefused, Reason: reason}
 	}
-	rec := p.records[recordKey{op.Key.Type, op.Key.Record}]
-	if rec == nil || op.Key.Pact != p.agreed.Name {
+	rec := p.find(op.Key.Type, op.Key.Record)
+	if rec == 0 || op.Key.Pact != p.agreed.Name {
 		return OpResult{Outcome: OutcomeRefused, Reason: ReasonSeqReused}
 	}
-	offset, ok := rec.trace(op.Key.Field, op.ID(), sha256.Sum256(canonical))
+	offset, ok := p.trace(rec, op.Key.Field, op.ID(), sha256.Sum256(canonical))
 	if !ok {
 		return OpResult{Outcome: OutcomeRefused, Reason: ReasonSeqReused}
 	}
@@ -153,12 +152,12 @@ func future(stamp crdt.Stamp, e *command.Entry) bool {
 
 // standsOn reports whether the name of op stands on other content.
 func (p *pactState) standsOn(op *crdt.Op) bool {
-	rec := p.records[recordKey{op.Key.Type, op.Key.Record}]
-	if rec == nil {
+	at := p.at(p.find(op.Key.Type, op.Key.Record), p.fields.id(string(op.Key.Field)))
+	if at == 0 {
 		return false
 	}
-	cur := rec.get(op.Key.Field)
-	return cur != nil && cur.Register.Op.ID() == op.ID() && cur.Register.Digest != op.Digest()
+	row := p.rows.at(at)
+	return p.id(row) == op.ID() && row.digest != op.Digest()
 }
 
 func wellFormed(op *crdt.Op) bool {

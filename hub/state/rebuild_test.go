@@ -23,6 +23,14 @@ type offering struct {
 // publish and bring back what they hold, each when it likes. Nothing that was
 // applied is lost, and at rest every agent holds the hub's registers.
 func TestRebuiltHubLosesNothing(t *testing.T) {
+	t.Run("in memory", func(t *testing.T) { rebuilt(t, newLog) })
+	t.Run("on disk", func(t *testing.T) {
+		defer state.SetPageFull(1000)()
+		rebuilt(t, newDiskLog)
+	})
+}
+
+func rebuilt(t *testing.T, newLog func(tb) *log) {
 	rapid.Check(t, func(t *rapid.T) {
 		s := newSim(t, newLog(t))
 		s.run(rapid.IntRange(1, 30).Draw(t, "before"), func() {})
@@ -91,8 +99,9 @@ func TestOffersBringBackTheSame(t *testing.T) {
 
 // Whatever a few agents hold of several lives, the hub ends up with the join of it.
 func TestOffersJoin(t *testing.T) {
+	defer state.SetPageFull(1)()
 	rapid.Check(t, func(t *rapid.T) {
-		l := newLog(t)
+		l := newDiskLog(t)
 		var all []command.Offered
 		want := map[crdt.Key]crdt.Register{}
 		for i := range rapid.IntRange(1, 12).Draw(t, "registers") {
@@ -111,9 +120,10 @@ func TestOffersJoin(t *testing.T) {
 					t.Fatalf("%s %s", r.Outcome, r.Reason)
 				}
 			}
+			l.disk.checkpoint(t, l.m)
 		}
 		for k, r := range want {
-			if got := l.m.Get(k); got == nil || got.Register.Digest != r.Digest {
+			if got := l.get(k); got == nil || got.Register.Digest != r.Digest {
 				t.Fatalf("%s is not the join", k)
 			}
 		}
@@ -177,6 +187,9 @@ func (s *sim) lose() {
 			s.t.Fatalf("begin epoch %s: %s", s.epoch, c.Reason)
 		}
 	}
+	if s.disk != nil {
+		l.toDisk(s.t)
+	}
 	*s.log = *l
 	s.answers = map[crdt.OpID]state.OpResult{}
 }
@@ -197,6 +210,9 @@ func (s *sim) rejoin(a *agent) bool {
 
 // later does one thing of an agent that may not know the newest epoch yet.
 func (s *sim) later(a *agent) {
+	if s.disk != nil && rapid.IntRange(0, 3).Draw(s.t, "checkpoint") == 0 {
+		s.disk.checkpoint(s.t, s.m)
+	}
 	if !s.rejoin(a) {
 		switch rapid.IntRange(0, 4).Draw(s.t, "step") {
 		case 0, 1:

@@ -245,7 +245,7 @@ func (s *sim) settle(a *agent, op crdt.Op, r state.OpResult) {
 	// The system falls back to what the hub has, unless it was edited again.
 	if v := a.shown[op.Key]; v.reg.Op.ID() == op.ID() {
 		delete(a.shown, op.Key)
-		if cur := s.m.Get(op.Key); cur != nil && cur.Offset <= a.cursor.Offset {
+		if cur := s.get(op.Key); cur != nil && cur.Offset <= a.cursor.Offset {
 			reg := cur.Register
 			a.shown[op.Key] = shown{
 				base: crdt.Base{Pred: reg.Op.ID(), Birth: reg.Birth}, stamp: reg.Op.Stamp, digest: reg.Digest, reg: reg,
@@ -274,8 +274,8 @@ func (s *sim) lost() []crdt.OpID {
 	}
 	var out []crdt.OpID
 	for d, op := range s.applied {
-		life := s.m.Get(op.Key.Sibling(crdt.FieldLife))
-		cur := s.m.Get(op.Key)
+		life := s.get(op.Key.Sibling(crdt.FieldLife))
+		cur := s.get(op.Key)
 		buried := !op.Key.Field.Reserved() && life != nil && cur.Register.Digest == d &&
 			deleted(&life.Register) && !s.saw[life.Register.Digest][d] && !recorded[d]
 		if !kept[d] || buried {

@@ -65,6 +65,11 @@ func (t *tally) row(kind byte, value []byte) error {
 	if kind == kindMeta {
 		t.Meta = img.Meta
 	}
+	return t.image(img)
+}
+
+// image adds the rows of img.
+func (t *tally) image(img *state.Image) error {
 	for i := range img.Pacts {
 		if err := t.pact(&img.Pacts[i]); err != nil {
 			return err

@@ -1,243 +1,269 @@
 package store
 
 import (
-	"encoding/binary"
 	"errors"
 	"fmt"
-	"math"
-	"slices"
 
 	"github.com/dgraph-io/badger/v4"
 
-	"github.com/entente-sync/entente/hub/codec"
 	"github.com/entente-sync/entente/hub/state"
 )
 
-// rowHeaderBytes: version of the row, CRC32C of key and value.
-const rowHeaderBytes = 1 + 4
-
-// Checkpoint makes durable what changed since the image before. Its rows carry
-// the image's index as their timestamp and are invisible until the meta row,
-// written and synced last, says that all of them are there. After an error
-// nothing is written any more, and the caller must stop: the image is lost to
-// this process, and a restart replays the log from the checkpoint before.
-func (s *Store) Checkpoint(img *state.Image) error {
+// Checkpoint makes changes durable. Their rows carry a timestamp above every
+// other and are invisible until the meta row, written and synced last, says that
+// all of them are there. After an error nothing is written any more, and the
+// caller must stop: the changes are lost to this process, and a restart replays
+// the log from the checkpoint before.
+func (s *Store) Checkpoint(c *state.Changes) error {
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	if err := s.usable(); err != nil {
 		return err
 	}
-	if img.Meta.Index <= s.index.Load() {
+	if c.Meta.Index <= s.index.Load() {
 		return nil // nothing was applied since
 	}
-	err := write(s.db, stateDir(s.dir, s.number), img)
-	if err == nil {
-		err = writeCurrent(s.dir, current{s.number, img.Meta.Index})
-	}
-	if err != nil {
+	if err := s.checkpoint(c); err != nil {
 		s.poison = fmt.Errorf("hub store: checkpoint: %w", err)
 		return s.poison
 	}
-	s.use(s.number, s.db, img.Meta.Index)
 	return nil
 }
 
-// write makes img durable in db. The directory is synced before the meta row,
-// so that no file of the rows can be missing when that is there, and after it.
-func write(db *badger.DB, dir string, img *state.Image) error {
-	if err := writeRows(db, img); err != nil {
+func (s *Store) checkpoint(c *state.Changes) error {
+	if err := s.look(); err != nil {
 		return err
 	}
-	if err := syncDir(dir); err != nil {
+	w := &writer{db: s.db, from: s.ts, at: max(c.Meta.Index, s.newest+1), pages: s.pages, leftovers: s.leftovers}
+	if err := w.write(stateDir(s.dir, s.number), c, s.old); err != nil {
 		return err
 	}
-	if err := writeMeta(db, &img.Meta); err != nil {
+	if err := writeCurrent(s.dir, current{s.number, c.Meta.Index}); err != nil {
 		return err
 	}
-	return syncDir(dir)
+	s.advance(c.Meta.Index, w.at)
+	s.newest, s.leftovers, s.old = w.at, nil, false
+	return nil
 }
 
-// writeRows writes everything but the meta row, in as many transactions as it
-// takes, each of them synced.
-func writeRows(db *badger.DB, img *state.Image) error {
-	batch := db.NewWriteBatchAt(img.Meta.Index)
-	defer batch.Cancel()
-	if img.Roster != nil {
-		if err := set(batch, []byte{kindRoster}, appendRoster(header(1024), img.Roster)); err != nil {
-			return err
+// look finds out, before the first checkpoint, what a crash left of one that did
+// not end, and which pages there are.
+func (s *Store) look() (err error) {
+	if s.newest == 0 {
+		s.newest, s.leftovers, err = leftovers(s.db, s.ts)
+	}
+	if err == nil && s.pages == nil {
+		s.pages = newPages()
+		if s.ts > 0 && !s.old {
+			err = scanRows(s.db, s.ts, []byte{kindPage}, func(key, row []byte) error { return s.pages.row(key, row) })
 		}
 	}
-	for i := range img.Pacts {
-		row := &img.Pacts[i]
-		if err := set(batch, pactKey(row.Pact), appendPact(header(256+len(row.Document)), row)); err != nil {
-			return err
-		}
-	}
-	for i := range img.Authors {
-		row := &img.Authors[i]
-		if err := set(batch, authorKey(row), appendAuthor(header(256), row)); err != nil {
-			return err
-		}
-	}
-	for _, s := range newest(img.Registers) {
-		op := &s.Register.Op
-		if err := set(batch, registerKey(&op.Key), appendRegister(header(512+len(op.Value)), s)); err != nil {
-			return err
-		}
-	}
-	return batch.Flush()
+	return err
 }
 
-func writeMeta(db *badger.DB, meta *state.Meta) error {
-	txn := db.NewTransactionAt(math.MaxUint64, true)
+// leftovers returns the newest timestamp in the database, and the keys of rows
+// that are newer than its newest checkpoint.
+func leftovers(db *badger.DB, checkpoint uint64) (newest uint64, keys map[string]struct{}, err error) {
+	defer rescue(&err)
+	txn := db.NewTransactionAt(newestIndex, false)
 	defer txn.Discard()
-	if err := set(txn, []byte{kindMeta}, appendMeta(header(256), meta)); err != nil {
+	it := txn.NewIterator(badger.IteratorOptions{AllVersions: true}) // removals too
+	defer it.Close()
+	newest, keys = checkpoint, map[string]struct{}{}
+	for it.Rewind(); it.Valid(); it.Next() {
+		if item := it.Item(); item.Version() > checkpoint {
+			newest = max(newest, item.Version())
+			keys[string(item.Key())] = struct{}{}
+		}
+	}
+	return newest, keys, nil
+}
+
+// writer writes one checkpoint.
+type writer struct {
+	db        *badger.DB
+	from, at  uint64 // timestamps of the checkpoint before and of this one
+	pages     *pages
+	leftovers map[string]struct{} // not yet put right
+	batch     *badger.WriteBatch
+}
+
+// write makes changes durable. The directory is synced before the meta row, so
+// that no file of the rows can be missing when that is there, and after it. old
+// says that the checkpoint before has a row for each register.
+func (w *writer) write(dir string, c *state.Changes, old bool) error {
+	w.batch = w.db.NewWriteBatchAt(w.at)
+	defer w.batch.Cancel()
+	err := w.rows(c)
+	if err == nil && old {
+		err = w.dropRegisters()
+	}
+	if err == nil {
+		err = w.putRight()
+	}
+	if err == nil {
+		err = w.batch.Flush()
+	}
+	if err == nil {
+		err = syncDir(dir)
+	}
+	if err == nil {
+		err = w.meta(&c.Meta)
+	}
+	if err == nil {
+		err = syncDir(dir)
+	}
+	return err
+}
+
+// rows writes everything but the meta row, in as many transactions as it takes,
+// each of them synced.
+func (w *writer) rows(c *state.Changes) error {
+	if c.Roster != nil {
+		if err := w.set([]byte{kindRoster}, appendRoster(header(1024), c.Roster)); err != nil {
+			return err
+		}
+	}
+	for i := range c.Pacts {
+		row := &c.Pacts[i]
+		if err := w.set(pactKey(row.Pact), appendPact(header(256+len(row.Document)), row)); err != nil {
+			return err
+		}
+	}
+	for i := range c.Authors {
+		row := &c.Authors[i]
+		if err := w.set(authorKey(row), appendAuthor(header(256), row)); err != nil {
+			return err
+		}
+	}
+	for i := range c.Pages {
+		if err := w.page(c.Pages[i].PageName, c.Pages[i].Data); err != nil {
+			return err
+		}
+	}
+	for _, t := range c.Thinned {
+		data, err := readPage(w.db, t.PageName, w.from)
+		if err == nil {
+			data, err = t.Rewrite(data)
+		}
+		if err == nil {
+			err = w.page(t.PageName, data)
+		}
+		if err != nil {
+			return fmt.Errorf("page %d of pact %s: %w", t.First, t.Pact, err)
+		}
+	}
+	for _, name := range c.Emptied {
+		w.pages.remove(name)
+		if err := w.remove(pageKey(name)); err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
+func (w *writer) page(name state.PageName, data []byte) error {
+	key, row := pageKey(name), append(header(len(data)), data...)
+	if err := w.set(key, row); err != nil {
 		return err
 	}
-	return txn.CommitAt(meta.Index, nil)
+	w.pages.set(name, pageTerm(key, row))
+	return nil
 }
 
-// newest drops the versions of a partial image that were overwritten within it,
-// and sorts the others by key, as the database does.
-func newest(registers []*state.Stored) []*state.Stored {
-	sorted := slices.Clone(registers)
-	slices.SortFunc(sorted, func(a, b *state.Stored) int {
-		if c := a.Register.Op.Key.Compare(b.Register.Op.Key); c != 0 {
-			return c
-		}
-		return int(int64(b.Offset - a.Offset)) // newest first
+func (w *writer) set(key, row []byte) error {
+	delete(w.leftovers, string(key))
+	return set(w.batch, key, row)
+}
+
+func (w *writer) remove(key []byte) error {
+	delete(w.leftovers, string(key))
+	return w.batch.Delete(key)
+}
+
+// dropRegisters removes the rows of format 1, whose content the pages now have.
+func (w *writer) dropRegisters() error {
+	return scanRows(w.db, w.from, []byte{kindRegister}, func(key, _ []byte) error {
+		return w.remove(append([]byte(nil), key...))
 	})
-	return slices.CompactFunc(sorted, func(a, b *state.Stored) bool { return a.Register.Op.Key == b.Register.Op.Key })
 }
 
-// header begins a row: the caller appends the value, set fills in the checksum.
-func header(size int) []byte {
-	return append(make([]byte, 0, rowHeaderBytes+size), Format, 0, 0, 0, 0)
-}
-
-func set(w interface{ Set(k, v []byte) error }, key, row []byte) error {
-	binary.BigEndian.PutUint32(row[1:], codec.Checksum(row[:1], key, row[rowHeaderBytes:]))
-	return w.Set(key, row)
-}
-
-// open checks a row and returns its value, which aliases it.
-func open(key, row []byte) ([]byte, error) {
-	if len(row) < rowHeaderBytes ||
-		binary.BigEndian.Uint32(row[1:]) != codec.Checksum(row[:1], key, row[rowHeaderBytes:]) {
-		return nil, fmt.Errorf("%w: a row of %d bytes does not match its checksum", ErrDamaged, len(row))
+// putRight makes rows that an unfinished checkpoint left what they were before
+// it: the log decides what registers hold, but not which page they are in.
+func (w *writer) putRight() error {
+	txn := w.db.NewTransactionAt(w.from, false)
+	defer txn.Discard()
+	for key := range w.leftovers {
+		item, err := txn.Get([]byte(key))
+		var row []byte
+		if err == nil {
+			row, err = item.ValueCopy(nil)
+		}
+		switch {
+		case errors.Is(err, badger.ErrKeyNotFound):
+			err = w.batch.Delete([]byte(key))
+		case err == nil:
+			err = w.batch.Set([]byte(key), row)
+		}
+		if err != nil {
+			return err
+		}
 	}
-	if row[0] > Format {
-		return nil, fmt.Errorf("%w: row format %d, known up to %d", ErrNewer, row[0], Format)
-	}
-	return row[rowHeaderBytes:], nil
+	return nil
 }
 
-// newestMeta reads the newest meta row; a new database has the zero one.
-func newestMeta(db *badger.DB) (state.Meta, error) {
-	txn := db.NewTransactionAt(math.MaxUint64, false)
+func (w *writer) meta(m *state.Meta) error {
+	txn := w.db.NewTransactionAt(newestIndex, true)
+	defer txn.Discard()
+	if err := set(txn, []byte{kindMeta}, appendMetaRow(header(256), m, w.pages.sum)); err != nil {
+		return err
+	}
+	return txn.CommitAt(w.at, nil)
+}
+
+// metaRow is the newest meta row; the zero one in a new database.
+type metaRow struct {
+	state.Meta
+	pages pageSum
+	ts    uint64
+	old   bool // the checkpoint has a row for each register
+}
+
+func newestMeta(db *badger.DB) (m metaRow, err error) {
+	defer rescue(&err)
+	txn := db.NewTransactionAt(newestIndex, false)
 	defer txn.Discard()
 	item, err := txn.Get([]byte{kindMeta})
 	if errors.Is(err, badger.ErrKeyNotFound) {
-		return state.Meta{}, nil
+		return metaRow{}, nil
 	}
 	if err != nil {
-		return state.Meta{}, fmt.Errorf("%w: meta row: %w", ErrDamaged, err)
+		return metaRow{}, fmt.Errorf("%w: meta row: %w", ErrDamaged, err)
 	}
-	var meta state.Meta
+	m.ts = item.Version()
 	err = item.Value(func(row []byte) error {
 		value, err := open(item.Key(), row)
 		if err == nil {
-			meta, err = readMeta(value)
+			m.Meta, m.pages, err = readMetaRow(value)
+			m.old = row[0] == 1
 		}
 		return err
 	})
-	if err == nil && meta.Index != item.Version() {
-		err = fmt.Errorf("%w: meta row of index %d at timestamp %d", ErrDamaged, meta.Index, item.Version())
+	if err == nil && (m.Index > m.ts || m.old && m.Index != m.ts) {
+		err = fmt.Errorf("%w: meta row of index %d at timestamp %d", ErrDamaged, m.Index, m.ts)
 	}
-	return meta, err
+	return m, err
 }
 
-// Load reads the newest complete checkpoint as a full image, its registers in
-// the order of keys; before the first checkpoint it is the zero image. Each row is
-// checked by itself here. Whether all of them are there is for
-// state.Machine.Restore to say, which compares with the digests in Meta.
-func (s *Store) Load() (*state.Image, error) {
-	s.mu.Lock()
-	defer s.mu.Unlock()
-	if s.db == nil {
-		return nil, ErrClosed
-	}
-	img, err := load(s.db)
-	if err != nil {
-		return nil, fmt.Errorf("hub store: load: %w", err)
-	}
-	return img, nil
-}
-
-// Verify reads the newest checkpoint back from disk and reports what Load or
-// Restore would: nil, or why the log must not be truncated below it.
-func (s *Store) Verify() error {
-	img, err := s.Load()
-	if err != nil {
+// row takes in the row of a page.
+func (p *pages) row(key, row []byte) error {
+	name, ok := pageName(key)
+	if _, err := open(key, row); err != nil {
 		return err
 	}
-	if err := state.New().Restore(img); err != nil {
-		return fmt.Errorf("hub store: verify: %w", err)
+	if !ok {
+		return fmt.Errorf("%w: a page's key is malformed", ErrDamaged)
 	}
+	p.set(name, pageTerm(key, row))
 	return nil
-}
-
-func load(db *badger.DB) (img *state.Image, err error) {
-	defer rescue(&err)
-	meta, err := newestMeta(db)
-	if err != nil || meta.Index == 0 {
-		return &state.Image{}, err
-	}
-	img = &state.Image{Meta: meta}
-	names := newInterner()
-	txn := db.NewTransactionAt(meta.Index, false)
-	defer txn.Discard()
-	it := txn.NewIterator(badger.DefaultIteratorOptions)
-	defer it.Close()
-	for it.Rewind(); it.Valid(); it.Next() {
-		item := it.Item()
-		err := item.Value(func(row []byte) error {
-			value, err := open(item.Key(), row)
-			if err != nil {
-				return err
-			}
-			return add(img, item.Key()[0], value, names)
-		})
-		if err != nil {
-			return nil, err
-		}
-	}
-	return img, nil
-}
-
-// add reads one row, or one record of a snapshot, into img.
-func add(img *state.Image, kind byte, value []byte, names *interner) error {
-	switch kind {
-	case kindMeta:
-		meta, err := readMeta(value)
-		img.Meta = meta
-		return err
-	case kindRoster:
-		roster, err := readRoster(value)
-		img.Roster = roster
-		return err
-	case kindPact:
-		row, err := readPact(value)
-		img.Pacts = append(img.Pacts, row)
-		return err
-	case kindAuthor:
-		row, err := readAuthor(value)
-		img.Authors = append(img.Authors, row)
-		return err
-	case kindRegister:
-		s, err := readRegister(value, names)
-		img.Registers = append(img.Registers, s)
-		return err
-	}
-	return fmt.Errorf("%w: kind of row %q", ErrNewer, kind)
 }

@@ -41,6 +41,11 @@ func newHub(t testing.TB) *hub {
 
 func (h *hub) apply(cs ...command.Command) state.Result {
 	e := command.Entry{TimeMillis: now, DriftMaxMillis: 1000, Commands: cs}
+	done, err := h.Prepare(e)
+	if err != nil {
+		panic(err)
+	}
+	defer done()
 	return h.Apply(h.Index()+1, e)
 }
 

@@ -2,6 +2,7 @@ package store
 
 import (
 	"bytes"
+	"encoding/binary"
 	"errors"
 	"fmt"
 
@@ -18,7 +19,8 @@ const (
 	kindRoster   = 'n'
 	kindPact     = 'p'
 	kindAuthor   = 'a'
-	kindRegister = 'r'
+	kindRegister = 'r' // of format 1, and of snapshots
+	kindPage     = 'v'
 )
 
 func pactKey(name crdt.Pact) []byte { return append([]byte{kindPact}, name...) }
@@ -30,6 +32,20 @@ func authorKey(row *state.AuthorRow) []byte {
 	b = append(append(b, 0), a.Site...)
 	b = append(append(b, 0), a.Agent...)
 	return codec.AppendFixed64(append(b, 0), a.Incarnation)
+}
+
+// pageKey keeps the pages of a pact in the order of their offsets.
+func pageKey(name state.PageName) []byte {
+	b := append(append([]byte{kindPage}, name.Pact...), 0)
+	return codec.AppendFixed64(b, uint64(name.First))
+}
+
+func pageName(key []byte) (state.PageName, bool) {
+	n := len(key) - 9
+	if n < 1 || key[0] != kindPage || key[n] != 0 {
+		return state.PageName{}, false
+	}
+	return state.PageName{Pact: crdt.Pact(key[1:n]), First: crdt.Offset(binary.BigEndian.Uint64(key[n+1:]))}, true
 }
 
 // registerKey keeps the registers of one record together.
@@ -82,19 +98,29 @@ func readRegister(b []byte, names *interner) (*state.Stored, error) {
 	return (*state.Stored)(&stored), nil
 }
 
-func appendMeta(b []byte, m *state.Meta) []byte {
+// appendMeta is the meta record of a snapshot; the meta row of a checkpoint says
+// besides which pages there are.
+func appendMeta(b []byte, m *state.Meta) []byte { return appendMetaRow(b, m, pageSum{}) }
+
+func appendMetaRow(b []byte, m *state.Meta, pages pageSum) []byte {
 	return wire.AppendMeta(b, &wire.StateMeta{
 		Index: m.Index, Hub: m.Hub, Epoch: m.Epoch, Pacts: digestsOut(m.Pacts),
 		AuditIndex: m.AuditIndex, AuditPacts: digestsOut(m.AuditPacts), Roster: m.Roster,
+		Pages: pages.count, PagesSum: pages.sum,
 	})
 }
 
 func readMeta(b []byte) (state.Meta, error) {
+	m, _, err := readMetaRow(b)
+	return m, err
+}
+
+func readMetaRow(b []byte) (state.Meta, pageSum, error) {
 	m, err := wire.ReadMeta(b)
 	return state.Meta{
 		Index: m.Index, Hub: m.Hub, Epoch: m.Epoch, Pacts: digestsIn(m.Pacts),
 		AuditIndex: m.AuditIndex, AuditPacts: digestsIn(m.AuditPacts), Roster: m.Roster,
-	}, typed(err)
+	}, pageSum{m.Pages, m.PagesSum}, typed(err)
 }
 
 func digestsOut(in []command.PactDigest) (out []wire.PactDigest) {

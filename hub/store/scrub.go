@@ -22,10 +22,12 @@ var ErrOvertaken = errors.New("the store was replaced under the scrub")
 type Scrub struct {
 	store  *Store
 	number uint64
-	meta   state.Meta
+	meta   metaRow
 	next   []byte // key to go on at
 	names  *interner
 	sums   map[crdt.Pact]*command.PactDigest
+	pages  pageSum
+	end    func()
 }
 
 // BeginScrub begins with the newest complete checkpoint. Without one there is
@@ -45,20 +47,16 @@ func (s *Store) BeginScrub() (c *Scrub, err error) {
 		return nil, fmt.Errorf("hub store: scrub: %w: the checkpoint of index %d is gone, the newest is of %d",
 			ErrDamaged, s.index.Load(), meta.Index)
 	}
-	s.scrubbed = meta.Index
 	return &Scrub{
 		store: s, number: s.number, meta: meta, names: newInterner(), sums: map[crdt.Pact]*command.PactDigest{},
+		end: s.Hold(meta.Index),
 	}, nil
 }
 
 // End lets the database drop what the scrub has kept. It may be called again.
 func (c *Scrub) End() {
-	c.store.mu.Lock()
-	defer c.store.mu.Unlock()
-	c.store.scrubbed = 0
-	if c.store.db != nil {
-		c.store.db.SetDiscardTs(c.store.index.Load())
-	}
+	c.end()
+	c.end = func() {}
 }
 
 // Step reads rows of about bytesMax and says how much it read; done after the
@@ -87,7 +85,7 @@ func (c *Scrub) Step(bytesMax int) (rows, bytes int, done bool, err error) {
 }
 
 func (c *Scrub) step(bytesMax int) (rows, bytes int, done bool, err error) {
-	txn := c.store.db.NewTransactionAt(c.meta.Index, false)
+	txn := c.store.db.NewTransactionAt(c.meta.ts, false)
 	defer txn.Discard()
 	options := badger.DefaultIteratorOptions
 	options.PrefetchSize = 16
@@ -105,6 +103,10 @@ func (c *Scrub) step(bytesMax int) (rows, bytes int, done bool, err error) {
 			value, err := open(item.Key(), row)
 			if err != nil {
 				return err
+			}
+			if item.Key()[0] == kindPage {
+				c.pages.add(pageTerm(item.Key(), row))
+				return nil
 			}
 			return add(img, item.Key()[0], value, c.names)
 		})
@@ -153,7 +155,13 @@ func (c *Scrub) compare() error {
 	if len(c.sums) != len(c.meta.Pacts) {
 		return fmt.Errorf("%w: %d pacts, %d recorded", ErrDamaged, len(c.sums), len(c.meta.Pacts))
 	}
+	if c.pages != c.meta.pages {
+		return fmt.Errorf("%w: pages are missing, left over or of another time", ErrDamaged)
+	}
 	for _, want := range c.meta.Pacts {
+		if got := c.sums[want.Pact]; got != nil && !c.meta.old { // pages have a sum of their own
+			got.Registers, got.Head = want.Registers, want.Head
+		}
 		if got := c.sums[want.Pact]; got == nil || *got != want {
 			return fmt.Errorf("%w: pact %s does not have the digest that was recorded for it: rows are missing, stale or changed",
 				ErrDamaged, want.Pact)

@@ -29,6 +29,27 @@ const (
 // WriteSnapshot streams a full image: magic, format, the meta record, one record
 // per row, and a trailer with their number and the SHA-256 of everything before it.
 func WriteSnapshot(w io.Writer, img *state.Image) error {
+	return writeSnapshot(w, img, func(out *recordWriter) error {
+		for _, s := range img.Registers {
+			out.record(kindRegister, func(b []byte) []byte { return appendRegister(b, s) })
+		}
+		return nil
+	})
+}
+
+// WriteFrozen is WriteSnapshot for a state that need not fit into memory.
+func WriteFrozen(w io.Writer, f *state.Frozen) error {
+	head := &state.Image{Meta: f.Meta, Roster: f.Roster, Pacts: f.Pacts, Authors: f.Authors}
+	return writeSnapshot(w, head, func(out *recordWriter) error {
+		return f.Registers(func(message []byte) error {
+			out.record(kindRegister, func(b []byte) []byte { return append(b, message...) })
+			return out.err
+		})
+	})
+}
+
+// writeSnapshot writes the registers as it is told, and everything else of img.
+func writeSnapshot(w io.Writer, img *state.Image, registers func(*recordWriter) error) error {
 	buf := bufio.NewWriterSize(w, 256<<10)
 	out := &recordWriter{w: buf, sum: sha256.New()}
 	out.raw(append([]byte(snapshotMagic), SnapshotFormat))
@@ -42,8 +63,8 @@ func WriteSnapshot(w io.Writer, img *state.Image) error {
 	for i := range img.Authors {
 		out.record(kindAuthor, func(b []byte) []byte { return appendAuthor(b, &img.Authors[i]) })
 	}
-	for _, s := range img.Registers {
-		out.record(kindRegister, func(b []byte) []byte { return appendRegister(b, s) })
+	if err := registers(out); err != nil && out.err == nil {
+		out.err = err
 	}
 	end := wire.SnapshotTrailer{Records: out.count, SHA256: [sha256.Size]byte(out.sum.Sum(nil))}
 	out.record(kindTrailer, func(b []byte) []byte { return wire.AppendTrailer(b, &end) })

@@ -57,6 +57,10 @@ func TestSnapshotRoundTrip(t *testing.T) {
 		t.Fatal(err)
 	}
 	mustEqual(t, s, h.Image())
+	again.Reset()
+	if err := s.Stream(&again); err != nil || !bytes.Equal(again.Bytes(), b) {
+		t.Fatalf("the store streams another snapshot than the state's: %v", err)
+	}
 }
 
 func TestSnapshotDamage(t *testing.T) {

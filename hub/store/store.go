@@ -15,8 +15,9 @@ import (
 	"github.com/entente-sync/entente/hub/state"
 )
 
-// Format is the version of the directory's layout and of its rows.
-const Format = 1
+// Format is the version of the directory's layout and of its rows. Version 1 had a
+// row for each register; it is read, and the next checkpoint makes it version 2.
+const Format = 2
 
 // Errors, to be matched with errors.Is.
 var (
@@ -39,20 +40,29 @@ type Options struct {
 const valueBytesMax = 1 << 20
 
 // Store is the newest complete checkpoint in a directory of its own. All methods
-// may be called concurrently; but for Index they run one after another.
+// may be called concurrently; but for Index, Page and Hold they run one after
+// another.
 type Store struct {
 	dir  string
 	opts Options
 
 	index atomic.Uint64 // of the newest complete checkpoint; 0 before the first
 
-	mu     sync.Mutex // guards everything below; held while reading or writing
-	number uint64     // of the database in force
-	db     *badger.DB // nil after Close
-	poison error      // the first failed write: nothing is written after it
-	// scrubbed is the index of the checkpoint that a Scrub reads, 0 if none does:
-	// its versions stay.
-	scrubbed uint64
+	mu        sync.Mutex // guards everything below; held while reading or writing
+	number    uint64     // of the database in force
+	db        *badger.DB // nil after Close
+	ts        uint64     // timestamp of the newest complete checkpoint
+	old       bool       // which is one of format 1
+	newest    uint64     // timestamp of any row; 0 before look
+	leftovers map[string]struct{}
+	pages     *pages // nil before look or LoadInto
+	poison    error  // the first failed write: nothing is written after it
+
+	reading sync.RWMutex // held, inside mu, while db changes
+
+	holding sync.Mutex // guards what follows
+	stamps  map[uint64]uint64
+	held    map[uint64]int // readers of the checkpoint of an index
 }
 
 // Open opens or makes the store in dir, which belongs to one process at a time.
@@ -61,7 +71,7 @@ func Open(dir string, opts Options) (*Store, error) {
 	if opts.MemTableBytes == 0 {
 		opts.MemTableBytes = 16 << 20
 	}
-	s := &Store{dir: dir, opts: opts}
+	s := &Store{dir: dir, opts: opts, stamps: map[uint64]uint64{}, held: map[uint64]int{}}
 	if err := s.open(); err != nil {
 		return nil, fmt.Errorf("hub store: %w", err)
 	}
@@ -99,19 +109,18 @@ func (s *Store) open() error {
 	if err != nil {
 		return errors.Join(err, db.Close())
 	}
-	s.use(cur.number, db, meta.Index)
+	s.number, s.db, s.old = cur.number, db, meta.old
+	s.advance(meta.Index, meta.ts)
 	return nil
 }
 
-// use puts a database into force in memory. Versions below its newest
-// checkpoint may go; those above it belong to one that is not complete.
-func (s *Store) use(number uint64, db *badger.DB, index uint64) {
-	s.number, s.db = number, db
+// advance puts a checkpoint into force in memory. Versions below the one before
+// may go; those above it belong to one that is not complete.
+func (s *Store) advance(index, ts uint64) {
+	before := s.index.Load()
 	s.index.Store(index)
-	if s.scrubbed != 0 {
-		index = min(index, s.scrubbed)
-	}
-	db.SetDiscardTs(index)
+	s.ts = ts
+	s.db.SetDiscardTs(s.stamp(index, ts, before))
 }
 
 // openDB turns a panic of the database over damaged files into an error.
@@ -162,14 +171,18 @@ func (s *Store) Restore(img *state.Image) error {
 	if img.Meta.Index == 0 {
 		return fmt.Errorf("hub store: restore: %w: image of index 0", ErrDamaged)
 	}
-	if err := s.restore(img); err != nil {
+	c, err := state.FullChanges(img)
+	if err != nil {
+		return fmt.Errorf("hub store: restore: %w", err)
+	}
+	if err := s.restore(c); err != nil {
 		s.poison = fmt.Errorf("hub store: restore: %w", err)
 		return s.poison
 	}
 	return nil
 }
 
-func (s *Store) restore(img *state.Image) error {
+func (s *Store) restore(c *state.Changes) error {
 	number := s.number + 1
 	dir := stateDir(s.dir, number)
 	if err := os.MkdirAll(dir, 0o700); err != nil {
@@ -179,14 +192,20 @@ func (s *Store) restore(img *state.Image) error {
 	if err != nil {
 		return err
 	}
-	if err := write(db, dir, img); err != nil {
+	w := &writer{db: db, at: c.Meta.Index, pages: newPages()}
+	if err := w.write(dir, c, false); err != nil {
 		return errors.Join(err, db.Close())
 	}
-	if err := writeCurrent(s.dir, current{number, img.Meta.Index}); err != nil {
+	if err := writeCurrent(s.dir, current{number, c.Meta.Index}); err != nil {
 		return errors.Join(err, db.Close())
 	}
+	s.reading.Lock()
 	err = s.db.Close()
-	s.use(number, db, img.Meta.Index)
+	s.number, s.db = number, db
+	s.forget()
+	s.reading.Unlock()
+	s.advance(c.Meta.Index, w.at)
+	s.old, s.newest, s.leftovers, s.pages = false, w.at, nil, w.pages
 	return errors.Join(err, removeOthers(s.dir, number))
 }
 
@@ -197,6 +216,8 @@ func (s *Store) Close() error {
 	if s.db == nil {
 		return nil
 	}
+	s.reading.Lock()
+	defer s.reading.Unlock()
 	db := s.db
 	s.db = nil
 	if err := db.Close(); err != nil {

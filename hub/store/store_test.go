@@ -3,6 +3,7 @@ package store
 import (
 	"bytes"
 	"errors"
+	"fmt"
 	"math"
 	"os"
 	"path/filepath"
@@ -98,18 +99,21 @@ func TestCrashBetweenBatches(t *testing.T) {
 	for i := 60; i < 120; i++ {
 		ahead.step(t, i)
 	}
-	if err := writeRows(s.db, ahead.TakeDirty()); err != nil { // and no meta row
+	w := &writer{db: s.db, from: s.ts, at: ahead.Index(), pages: s.pages, batch: s.db.NewWriteBatchAt(ahead.Index())}
+	if err := errors.Join(w.rows(ahead.TakeDirty()), w.batch.Flush()); err != nil { // and no meta row
 		t.Fatal(err)
 	}
 	mustEqual(t, s, h.Image())
 	s = mustOpen(t, crashed(t, dir))
 	mustEqual(t, s, h.Image())
+	h.Machine = state.New() // its pages end elsewhere than those of the node that crashed
+	if err := s.LoadInto(h.Machine, s); err != nil {
+		t.Fatal(err)
+	}
 	for i := 60; i < 180; i++ {
 		h.step(t, i)
 		if i%25 == 0 {
-			if err := s.Checkpoint(h.TakeDirty()); err != nil {
-				t.Fatal(err)
-			}
+			checkpoint(t, s, h)
 			mustEqual(t, s, h.Image())
 		}
 	}
@@ -203,8 +207,16 @@ func flipped(t *testing.T, from, file string, at int, want *state.Image) error {
 // A row that is gone, and a row of an older time, are found by the digests.
 func TestMissingAndStaleRows(t *testing.T) {
 	for name, damage := range map[string]func(*testing.T, *Store, *state.Image){
-		"missing register": func(t *testing.T, s *Store, img *state.Image) {
-			erase(t, s, registerKey(&img.Registers[3].Register.Op.Key))
+		"missing page": func(t *testing.T, s *Store, img *state.Image) {
+			erase(t, s, pageKey(state.PageName{Pact: "tickets", First: img.Registers[0].Offset - 1}))
+		},
+		"page of another time": func(t *testing.T, s *Store, img *state.Image) {
+			name := state.PageName{Pact: "tickets", First: img.Registers[0].Offset - 1}
+			data := must(readPage(s.db, name, s.ts))
+			put(t, s, pageKey(name), append(header(0), data[:len(data)/2]...))
+		},
+		"page left over": func(t *testing.T, s *Store, img *state.Image) {
+			put(t, s, pageKey(state.PageName{Pact: "tickets", First: 1 << 40}), header(0))
 		},
 		"missing author": func(t *testing.T, s *Store, img *state.Image) { erase(t, s, authorKey(&img.Authors[0])) },
 		"missing pact":   func(t *testing.T, s *Store, img *state.Image) { erase(t, s, pactKey(img.Pacts[0].Pact)) },
@@ -212,10 +224,7 @@ func TestMissingAndStaleRows(t *testing.T) {
 			row := img.Authors[0]
 			row.State.Seen--
 			row.State.Applied = row.State.Seen
-			at := s.db.NewTransactionAt(math.MaxUint64, true)
-			if err := errors.Join(set(at, authorKey(&row), appendAuthor(header(64), &row)), at.CommitAt(s.Index(), nil)); err != nil {
-				t.Fatal(err)
-			}
+			put(t, s, authorKey(&row), appendAuthor(header(64), &row))
 		},
 	} {
 		t.Run(name, func(t *testing.T) {
@@ -233,6 +242,14 @@ func TestMissingAndStaleRows(t *testing.T) {
 				t.Fatalf("Verify: got %v, want ErrDamaged", err)
 			}
 		})
+	}
+}
+
+func put(t *testing.T, s *Store, key, row []byte) {
+	t.Helper()
+	txn := s.db.NewTransactionAt(math.MaxUint64, true)
+	if err := errors.Join(set(txn, key, row), txn.CommitAt(s.Index(), nil)); err != nil {
+		t.Fatal(err)
 	}
 }
 
@@ -276,7 +293,9 @@ func TestRestore(t *testing.T) {
 		t.Fatal(err)
 	}
 	mustEqual(t, s, other.Image())
-	other.TakeDirty()
+	if err := s.LoadInto(other.Machine, s); err != nil {
+		t.Fatal(err)
+	}
 	other.fill(t, 200, 5)
 	if err := s.Checkpoint(other.TakeDirty()); err != nil {
 		t.Fatal(err)
@@ -303,7 +322,7 @@ func TestCurrentFile(t *testing.T) {
 		name, text string
 		want       error
 	}{
-		{"newer", "2 somewhere else\n", ErrNewer},
+		{"newer", fmt.Sprintf("%d what ever\n", Format+1), ErrNewer},
 		{"empty", "", ErrDamaged},
 		{"words", "1 state-1\n", ErrDamaged},
 		{"directory is gone", "1 state-00000000000000ff 1\n", ErrDamaged},
@@ -370,6 +389,8 @@ func TestRestoreThatFailsChangesNothing(t *testing.T) {
 func TestPoison(t *testing.T) {
 	s := mustOpen(t, t.TempDir())
 	h := newHub(t)
+	checkpoint(t, s, h)
+	h.fill(t, 0, 5)
 	if err := s.db.Close(); err != nil {
 		t.Fatal(err)
 	}
@@ -389,23 +410,27 @@ func TestLargeCheckpoints(t *testing.T) {
 	dir := t.TempDir()
 	s := mustOpen(t, dir)
 	h := newHub(t)
+	checkpoint(t, s, h)
+	if err := s.LoadInto(h.Machine, s); err != nil {
+		t.Fatal(err)
+	}
+	h.KeepPages(0)
 	for range rounds {
 		for i := range records {
 			h.edit(t, "acme", i, strings.Repeat("x", valueBytes))
 		}
-		if err := s.Checkpoint(h.TakeDirty()); err != nil {
-			t.Fatal(err)
-		}
+		checkpoint(t, s, h)
 	}
+	want := h.Image()
 	if err := s.Close(); err != nil {
 		t.Fatal(err)
 	}
 	s = mustOpen(t, dir)
-	mustEqual(t, s, h.Image())
+	mustEqual(t, s, want)
 	if err := s.db.Flatten(1); err != nil { // else the compactor chooses when
 		t.Fatal(err)
 	}
-	mustEqual(t, s, h.Image())
+	mustEqual(t, s, want)
 	var tables int64
 	for _, table := range s.db.Tables() {
 		tables += int64(table.OnDiskSize)

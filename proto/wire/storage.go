@@ -51,6 +51,8 @@ type StateMeta struct {
 	AuditIndex uint64
 	AuditPacts []PactDigest
 	Roster     [sha256.Size]byte // zero while the roster is empty
+	// Pages and PagesSum say which pages a checkpoint has.
+	Pages, PagesSum uint64
 }
 
 // PactDigest sums up one pact.
@@ -108,6 +110,10 @@ func ReadRegister(b []byte) (StoredRegister, error) {
 	if err := unmarshal(b, &m); err != nil {
 		return StoredRegister{}, err
 	}
+	return storedRegister(&m)
+}
+
+func storedRegister(m *storagev1.StoredRegister) (StoredRegister, error) {
 	op, err := crdt.DecodeOp(m.GetOp())
 	if err != nil {
 		return StoredRegister{}, fmt.Errorf("stored register: %w", err)
@@ -119,6 +125,23 @@ func ReadRegister(b []byte) (StoredRegister, error) {
 		},
 		Offset: crdt.Offset(m.GetOffset()),
 	}, nil
+}
+
+// ReadPage reads a page, all of its versions. Package hub/state, which writes
+// pages by the million, reads them by hand; this is what they mean.
+func ReadPage(b []byte) ([]StoredRegister, error) {
+	var m storagev1.RegisterPage
+	if err := unmarshal(b, &m); err != nil {
+		return nil, err
+	}
+	out := make([]StoredRegister, len(m.GetRegisters()))
+	for i, r := range m.GetRegisters() {
+		var err error
+		if out[i], err = storedRegister(r); err != nil {
+			return nil, err
+		}
+	}
+	return out, nil
 }
 
 // AppendAuthor appends a.
@@ -192,7 +215,7 @@ func ReadPact(b []byte) (StoredPact, error) {
 func AppendMeta(b []byte, s *StateMeta) []byte {
 	m := &storagev1.StateMeta{
 		Index: s.Index, Epoch: uint64(s.Epoch), Pacts: encodeDigests(s.Pacts),
-		AuditIndex: s.AuditIndex, AuditPacts: encodeDigests(s.AuditPacts),
+		AuditIndex: s.AuditIndex, AuditPacts: encodeDigests(s.AuditPacts), Pages: s.Pages, PagesSum: s.PagesSum,
 	}
 	if s.Hub != [16]byte{} {
 		m.Hub = s.Hub[:]
@@ -209,7 +232,10 @@ func ReadMeta(b []byte) (StateMeta, error) {
 	if err := unmarshal(b, &m); err != nil {
 		return StateMeta{}, err
 	}
-	s := StateMeta{Index: m.GetIndex(), Epoch: crdt.Epoch(m.GetEpoch()), AuditIndex: m.GetAuditIndex()}
+	s := StateMeta{
+		Index: m.GetIndex(), Epoch: crdt.Epoch(m.GetEpoch()), AuditIndex: m.GetAuditIndex(),
+		Pages: m.GetPages(), PagesSum: m.GetPagesSum(),
+	}
 	if n := len(m.GetHub()); n != 0 && n != len(s.Hub) {
 		return StateMeta{}, fmt.Errorf("state meta: %w: hub id of %d bytes", crdt.ErrMalformed, n)
 	}

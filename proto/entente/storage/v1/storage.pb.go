@@ -8,8 +8,9 @@
 // checkpoints, which are also the records of a snapshot. Package wire reads and
 // writes the messages, hub/store puts them into frames:
 //
-// Checkpoint row: format byte (1), CRC32C (Castagnoli, big-endian) of format, key
-// and message, then the message. The key tells which message it is: 'm'
+// Checkpoint row: format byte (2), CRC32C (Castagnoli, big-endian) of format, key
+// and message, then the message. Format 1 had a row for each register, of kind 'r',
+// in place of pages. The key tells which message it is: 'v' RegisterPage, 'm'
 // StateMeta, 'n' Roster, 'p' PactHead, 'a' AuthorState, 'r' StoredRegister.
 //
 // Snapshot: the magic "entente hub state\n", a format byte (1), then records:
@@ -125,6 +126,53 @@ func (x *StoredRegister) GetBirthOffset() uint64 {
 	return 0
 }
 
+// RegisterPage is a run of versions in ascending order of offset. A version that
+// was overwritten stays in its page for a while: of two versions of one register the
+// one at the greater offset counts.
+type RegisterPage struct {
+	state         protoimpl.MessageState `protogen:"open.v1"`
+	Registers     []*StoredRegister      `protobuf:"bytes,1,rep,name=registers,proto3" json:"registers,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *RegisterPage) Reset() {
+	*x = RegisterPage{}
+	mi := &file_entente_storage_v1_storage_proto_msgTypes[1]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *RegisterPage) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*RegisterPage) ProtoMessage() {}
+
+func (x *RegisterPage) ProtoReflect() protoreflect.Message {
+	mi := &file_entente_storage_v1_storage_proto_msgTypes[1]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use RegisterPage.ProtoReflect.Descriptor instead.
+func (*RegisterPage) Descriptor() ([]byte, []int) {
+	return file_entente_storage_v1_storage_proto_rawDescGZIP(), []int{1}
+}
+
+func (x *RegisterPage) GetRegisters() []*StoredRegister {
+	if x != nil {
+		return x.Registers
+	}
+	return nil
+}
+
 // AuthorState is how far one author of one pact is known.
 type AuthorState struct {
 	state       protoimpl.MessageState `protogen:"open.v1"`
@@ -147,7 +195,7 @@ type AuthorState struct {
 
 func (x *AuthorState) Reset() {
 	*x = AuthorState{}
-	mi := &file_entente_storage_v1_storage_proto_msgTypes[1]
+	mi := &file_entente_storage_v1_storage_proto_msgTypes[2]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -159,7 +207,7 @@ func (x *AuthorState) String() string {
 func (*AuthorState) ProtoMessage() {}
 
 func (x *AuthorState) ProtoReflect() protoreflect.Message {
-	mi := &file_entente_storage_v1_storage_proto_msgTypes[1]
+	mi := &file_entente_storage_v1_storage_proto_msgTypes[2]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -172,7 +220,7 @@ func (x *AuthorState) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use AuthorState.ProtoReflect.Descriptor instead.
 func (*AuthorState) Descriptor() ([]byte, []int) {
-	return file_entente_storage_v1_storage_proto_rawDescGZIP(), []int{1}
+	return file_entente_storage_v1_storage_proto_rawDescGZIP(), []int{2}
 }
 
 func (x *AuthorState) GetPact() string {
@@ -245,7 +293,7 @@ type RefusedRun struct {
 
 func (x *RefusedRun) Reset() {
 	*x = RefusedRun{}
-	mi := &file_entente_storage_v1_storage_proto_msgTypes[2]
+	mi := &file_entente_storage_v1_storage_proto_msgTypes[3]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -257,7 +305,7 @@ func (x *RefusedRun) String() string {
 func (*RefusedRun) ProtoMessage() {}
 
 func (x *RefusedRun) ProtoReflect() protoreflect.Message {
-	mi := &file_entente_storage_v1_storage_proto_msgTypes[2]
+	mi := &file_entente_storage_v1_storage_proto_msgTypes[3]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -270,7 +318,7 @@ func (x *RefusedRun) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use RefusedRun.ProtoReflect.Descriptor instead.
 func (*RefusedRun) Descriptor() ([]byte, []int) {
-	return file_entente_storage_v1_storage_proto_rawDescGZIP(), []int{2}
+	return file_entente_storage_v1_storage_proto_rawDescGZIP(), []int{3}
 }
 
 func (x *RefusedRun) GetFrom() uint64 {
@@ -308,7 +356,7 @@ type PactHead struct {
 
 func (x *PactHead) Reset() {
 	*x = PactHead{}
-	mi := &file_entente_storage_v1_storage_proto_msgTypes[3]
+	mi := &file_entente_storage_v1_storage_proto_msgTypes[4]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -320,7 +368,7 @@ func (x *PactHead) String() string {
 func (*PactHead) ProtoMessage() {}
 
 func (x *PactHead) ProtoReflect() protoreflect.Message {
-	mi := &file_entente_storage_v1_storage_proto_msgTypes[3]
+	mi := &file_entente_storage_v1_storage_proto_msgTypes[4]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -333,7 +381,7 @@ func (x *PactHead) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use PactHead.ProtoReflect.Descriptor instead.
 func (*PactHead) Descriptor() ([]byte, []int) {
-	return file_entente_storage_v1_storage_proto_rawDescGZIP(), []int{3}
+	return file_entente_storage_v1_storage_proto_rawDescGZIP(), []int{4}
 }
 
 func (x *PactHead) GetPact() string {
@@ -371,7 +419,7 @@ type Fork struct {
 
 func (x *Fork) Reset() {
 	*x = Fork{}
-	mi := &file_entente_storage_v1_storage_proto_msgTypes[4]
+	mi := &file_entente_storage_v1_storage_proto_msgTypes[5]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -383,7 +431,7 @@ func (x *Fork) String() string {
 func (*Fork) ProtoMessage() {}
 
 func (x *Fork) ProtoReflect() protoreflect.Message {
-	mi := &file_entente_storage_v1_storage_proto_msgTypes[4]
+	mi := &file_entente_storage_v1_storage_proto_msgTypes[5]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -396,7 +444,7 @@ func (x *Fork) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use Fork.ProtoReflect.Descriptor instead.
 func (*Fork) Descriptor() ([]byte, []int) {
-	return file_entente_storage_v1_storage_proto_rawDescGZIP(), []int{4}
+	return file_entente_storage_v1_storage_proto_rawDescGZIP(), []int{5}
 }
 
 func (x *Fork) GetChild() uint64 {
@@ -445,14 +493,18 @@ type StateMeta struct {
 	AuditPacts []*PactDigest `protobuf:"bytes,6,rep,name=audit_pacts,json=auditPacts,proto3" json:"audit_pacts,omitempty"`
 	// SHA-256 that the roster's content adds up to, 32 bytes; empty while the roster
 	// is. A reader recomputes it.
-	Roster        []byte `protobuf:"bytes,7,opt,name=roster,proto3" json:"roster,omitempty"`
+	Roster []byte `protobuf:"bytes,7,opt,name=roster,proto3" json:"roster,omitempty"`
+	// In a checkpoint: how many rows of kind 'v' there are, and the sum, modulo 2^64,
+	// of what hub/store makes of each one's key and checksum.
+	Pages         uint64 `protobuf:"varint,8,opt,name=pages,proto3" json:"pages,omitempty"`
+	PagesSum      uint64 `protobuf:"fixed64,9,opt,name=pages_sum,json=pagesSum,proto3" json:"pages_sum,omitempty"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
 }
 
 func (x *StateMeta) Reset() {
 	*x = StateMeta{}
-	mi := &file_entente_storage_v1_storage_proto_msgTypes[5]
+	mi := &file_entente_storage_v1_storage_proto_msgTypes[6]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -464,7 +516,7 @@ func (x *StateMeta) String() string {
 func (*StateMeta) ProtoMessage() {}
 
 func (x *StateMeta) ProtoReflect() protoreflect.Message {
-	mi := &file_entente_storage_v1_storage_proto_msgTypes[5]
+	mi := &file_entente_storage_v1_storage_proto_msgTypes[6]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -477,7 +529,7 @@ func (x *StateMeta) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use StateMeta.ProtoReflect.Descriptor instead.
 func (*StateMeta) Descriptor() ([]byte, []int) {
-	return file_entente_storage_v1_storage_proto_rawDescGZIP(), []int{5}
+	return file_entente_storage_v1_storage_proto_rawDescGZIP(), []int{6}
 }
 
 func (x *StateMeta) GetIndex() uint64 {
@@ -529,6 +581,20 @@ func (x *StateMeta) GetRoster() []byte {
 	return nil
 }
 
+func (x *StateMeta) GetPages() uint64 {
+	if x != nil {
+		return x.Pages
+	}
+	return 0
+}
+
+func (x *StateMeta) GetPagesSum() uint64 {
+	if x != nil {
+		return x.PagesSum
+	}
+	return 0
+}
+
 // Roster is what the hub knows of its nodes besides who votes. It is one row,
 // which is there once anything was told of a node.
 type Roster struct {
@@ -543,7 +609,7 @@ type Roster struct {
 
 func (x *Roster) Reset() {
 	*x = Roster{}
-	mi := &file_entente_storage_v1_storage_proto_msgTypes[6]
+	mi := &file_entente_storage_v1_storage_proto_msgTypes[7]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -555,7 +621,7 @@ func (x *Roster) String() string {
 func (*Roster) ProtoMessage() {}
 
 func (x *Roster) ProtoReflect() protoreflect.Message {
-	mi := &file_entente_storage_v1_storage_proto_msgTypes[6]
+	mi := &file_entente_storage_v1_storage_proto_msgTypes[7]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -568,7 +634,7 @@ func (x *Roster) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use Roster.ProtoReflect.Descriptor instead.
 func (*Roster) Descriptor() ([]byte, []int) {
-	return file_entente_storage_v1_storage_proto_rawDescGZIP(), []int{6}
+	return file_entente_storage_v1_storage_proto_rawDescGZIP(), []int{7}
 }
 
 func (x *Roster) GetNodes() []*RosterNode {
@@ -611,7 +677,7 @@ type RosterNode struct {
 
 func (x *RosterNode) Reset() {
 	*x = RosterNode{}
-	mi := &file_entente_storage_v1_storage_proto_msgTypes[7]
+	mi := &file_entente_storage_v1_storage_proto_msgTypes[8]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -623,7 +689,7 @@ func (x *RosterNode) String() string {
 func (*RosterNode) ProtoMessage() {}
 
 func (x *RosterNode) ProtoReflect() protoreflect.Message {
-	mi := &file_entente_storage_v1_storage_proto_msgTypes[7]
+	mi := &file_entente_storage_v1_storage_proto_msgTypes[8]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -636,7 +702,7 @@ func (x *RosterNode) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use RosterNode.ProtoReflect.Descriptor instead.
 func (*RosterNode) Descriptor() ([]byte, []int) {
-	return file_entente_storage_v1_storage_proto_rawDescGZIP(), []int{7}
+	return file_entente_storage_v1_storage_proto_rawDescGZIP(), []int{8}
 }
 
 func (x *RosterNode) GetName() string {
@@ -727,7 +793,7 @@ type RosterToken struct {
 
 func (x *RosterToken) Reset() {
 	*x = RosterToken{}
-	mi := &file_entente_storage_v1_storage_proto_msgTypes[8]
+	mi := &file_entente_storage_v1_storage_proto_msgTypes[9]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -739,7 +805,7 @@ func (x *RosterToken) String() string {
 func (*RosterToken) ProtoMessage() {}
 
 func (x *RosterToken) ProtoReflect() protoreflect.Message {
-	mi := &file_entente_storage_v1_storage_proto_msgTypes[8]
+	mi := &file_entente_storage_v1_storage_proto_msgTypes[9]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -752,7 +818,7 @@ func (x *RosterToken) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use RosterToken.ProtoReflect.Descriptor instead.
 func (*RosterToken) Descriptor() ([]byte, []int) {
-	return file_entente_storage_v1_storage_proto_rawDescGZIP(), []int{8}
+	return file_entente_storage_v1_storage_proto_rawDescGZIP(), []int{9}
 }
 
 func (x *RosterToken) GetId() []byte {
@@ -817,7 +883,7 @@ type PactDigest struct {
 
 func (x *PactDigest) Reset() {
 	*x = PactDigest{}
-	mi := &file_entente_storage_v1_storage_proto_msgTypes[9]
+	mi := &file_entente_storage_v1_storage_proto_msgTypes[10]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -829,7 +895,7 @@ func (x *PactDigest) String() string {
 func (*PactDigest) ProtoMessage() {}
 
 func (x *PactDigest) ProtoReflect() protoreflect.Message {
-	mi := &file_entente_storage_v1_storage_proto_msgTypes[9]
+	mi := &file_entente_storage_v1_storage_proto_msgTypes[10]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -842,7 +908,7 @@ func (x *PactDigest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use PactDigest.ProtoReflect.Descriptor instead.
 func (*PactDigest) Descriptor() ([]byte, []int) {
-	return file_entente_storage_v1_storage_proto_rawDescGZIP(), []int{9}
+	return file_entente_storage_v1_storage_proto_rawDescGZIP(), []int{10}
 }
 
 func (x *PactDigest) GetPact() string {
@@ -907,7 +973,7 @@ type SnapshotTrailer struct {
 
 func (x *SnapshotTrailer) Reset() {
 	*x = SnapshotTrailer{}
-	mi := &file_entente_storage_v1_storage_proto_msgTypes[10]
+	mi := &file_entente_storage_v1_storage_proto_msgTypes[11]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -919,7 +985,7 @@ func (x *SnapshotTrailer) String() string {
 func (*SnapshotTrailer) ProtoMessage() {}
 
 func (x *SnapshotTrailer) ProtoReflect() protoreflect.Message {
-	mi := &file_entente_storage_v1_storage_proto_msgTypes[10]
+	mi := &file_entente_storage_v1_storage_proto_msgTypes[11]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -932,7 +998,7 @@ func (x *SnapshotTrailer) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use SnapshotTrailer.ProtoReflect.Descriptor instead.
 func (*SnapshotTrailer) Descriptor() ([]byte, []int) {
-	return file_entente_storage_v1_storage_proto_rawDescGZIP(), []int{10}
+	return file_entente_storage_v1_storage_proto_rawDescGZIP(), []int{11}
 }
 
 func (x *SnapshotTrailer) GetRecords() uint64 {
@@ -974,7 +1040,7 @@ type BackupHeader struct {
 
 func (x *BackupHeader) Reset() {
 	*x = BackupHeader{}
-	mi := &file_entente_storage_v1_storage_proto_msgTypes[11]
+	mi := &file_entente_storage_v1_storage_proto_msgTypes[12]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -986,7 +1052,7 @@ func (x *BackupHeader) String() string {
 func (*BackupHeader) ProtoMessage() {}
 
 func (x *BackupHeader) ProtoReflect() protoreflect.Message {
-	mi := &file_entente_storage_v1_storage_proto_msgTypes[11]
+	mi := &file_entente_storage_v1_storage_proto_msgTypes[12]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -999,7 +1065,7 @@ func (x *BackupHeader) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use BackupHeader.ProtoReflect.Descriptor instead.
 func (*BackupHeader) Descriptor() ([]byte, []int) {
-	return file_entente_storage_v1_storage_proto_rawDescGZIP(), []int{11}
+	return file_entente_storage_v1_storage_proto_rawDescGZIP(), []int{12}
 }
 
 func (x *BackupHeader) GetHub() []byte {
@@ -1075,7 +1141,9 @@ const file_entente_storage_v1_storage_proto_rawDesc = "" +
 	"\x06offset\x18\x02 \x01(\x04R\x06offset\x12\x1f\n" +
 	"\vbirth_epoch\x18\x03 \x01(\x06R\n" +
 	"birthEpoch\x12!\n" +
-	"\fbirth_offset\x18\x04 \x01(\x04R\vbirthOffset\"\xeb\x01\n" +
+	"\fbirth_offset\x18\x04 \x01(\x04R\vbirthOffset\"P\n" +
+	"\fRegisterPage\x12@\n" +
+	"\tregisters\x18\x01 \x03(\v2\".entente.storage.v1.StoredRegisterR\tregisters\"\xeb\x01\n" +
 	"\vAuthorState\x12\x12\n" +
 	"\x04pact\x18\x01 \x01(\tR\x04pact\x12\x12\n" +
 	"\x04site\x18\x02 \x01(\tR\x04site\x12\x14\n" +
@@ -1098,7 +1166,7 @@ const file_entente_storage_v1_storage_proto_rawDesc = "" +
 	"\x05child\x18\x01 \x01(\x06R\x05child\x12\x16\n" +
 	"\x06parent\x18\x02 \x01(\x06R\x06parent\x12\x0e\n" +
 	"\x02at\x18\x03 \x01(\x04R\x02at\x12\x12\n" +
-	"\x04from\x18\x04 \x01(\x04R\x04from\"\xf9\x01\n" +
+	"\x04from\x18\x04 \x01(\x04R\x04from\"\xac\x02\n" +
 	"\tStateMeta\x12\x14\n" +
 	"\x05index\x18\x01 \x01(\x04R\x05index\x12\x10\n" +
 	"\x03hub\x18\x02 \x01(\fR\x03hub\x12\x14\n" +
@@ -1108,7 +1176,9 @@ const file_entente_storage_v1_storage_proto_rawDesc = "" +
 	"auditIndex\x12?\n" +
 	"\vaudit_pacts\x18\x06 \x03(\v2\x1e.entente.storage.v1.PactDigestR\n" +
 	"auditPacts\x12\x16\n" +
-	"\x06roster\x18\a \x01(\fR\x06roster\"w\n" +
+	"\x06roster\x18\a \x01(\fR\x06roster\x12\x14\n" +
+	"\x05pages\x18\b \x01(\x04R\x05pages\x12\x1b\n" +
+	"\tpages_sum\x18\t \x01(\x06R\bpagesSum\"w\n" +
 	"\x06Roster\x124\n" +
 	"\x05nodes\x18\x01 \x03(\v2\x1e.entente.storage.v1.RosterNodeR\x05nodes\x127\n" +
 	"\x06tokens\x18\x02 \x03(\v2\x1f.entente.storage.v1.RosterTokenR\x06tokens\"\x84\x02\n" +
@@ -1169,33 +1239,35 @@ func file_entente_storage_v1_storage_proto_rawDescGZIP() []byte {
 	return file_entente_storage_v1_storage_proto_rawDescData
 }
 
-var file_entente_storage_v1_storage_proto_msgTypes = make([]protoimpl.MessageInfo, 12)
+var file_entente_storage_v1_storage_proto_msgTypes = make([]protoimpl.MessageInfo, 13)
 var file_entente_storage_v1_storage_proto_goTypes = []any{
 	(*StoredRegister)(nil),  // 0: entente.storage.v1.StoredRegister
-	(*AuthorState)(nil),     // 1: entente.storage.v1.AuthorState
-	(*RefusedRun)(nil),      // 2: entente.storage.v1.RefusedRun
-	(*PactHead)(nil),        // 3: entente.storage.v1.PactHead
-	(*Fork)(nil),            // 4: entente.storage.v1.Fork
-	(*StateMeta)(nil),       // 5: entente.storage.v1.StateMeta
-	(*Roster)(nil),          // 6: entente.storage.v1.Roster
-	(*RosterNode)(nil),      // 7: entente.storage.v1.RosterNode
-	(*RosterToken)(nil),     // 8: entente.storage.v1.RosterToken
-	(*PactDigest)(nil),      // 9: entente.storage.v1.PactDigest
-	(*SnapshotTrailer)(nil), // 10: entente.storage.v1.SnapshotTrailer
-	(*BackupHeader)(nil),    // 11: entente.storage.v1.BackupHeader
+	(*RegisterPage)(nil),    // 1: entente.storage.v1.RegisterPage
+	(*AuthorState)(nil),     // 2: entente.storage.v1.AuthorState
+	(*RefusedRun)(nil),      // 3: entente.storage.v1.RefusedRun
+	(*PactHead)(nil),        // 4: entente.storage.v1.PactHead
+	(*Fork)(nil),            // 5: entente.storage.v1.Fork
+	(*StateMeta)(nil),       // 6: entente.storage.v1.StateMeta
+	(*Roster)(nil),          // 7: entente.storage.v1.Roster
+	(*RosterNode)(nil),      // 8: entente.storage.v1.RosterNode
+	(*RosterToken)(nil),     // 9: entente.storage.v1.RosterToken
+	(*PactDigest)(nil),      // 10: entente.storage.v1.PactDigest
+	(*SnapshotTrailer)(nil), // 11: entente.storage.v1.SnapshotTrailer
+	(*BackupHeader)(nil),    // 12: entente.storage.v1.BackupHeader
 }
 var file_entente_storage_v1_storage_proto_depIdxs = []int32{
-	2, // 0: entente.storage.v1.AuthorState.refused:type_name -> entente.storage.v1.RefusedRun
-	4, // 1: entente.storage.v1.PactHead.lineage:type_name -> entente.storage.v1.Fork
-	9, // 2: entente.storage.v1.StateMeta.pacts:type_name -> entente.storage.v1.PactDigest
-	9, // 3: entente.storage.v1.StateMeta.audit_pacts:type_name -> entente.storage.v1.PactDigest
-	7, // 4: entente.storage.v1.Roster.nodes:type_name -> entente.storage.v1.RosterNode
-	8, // 5: entente.storage.v1.Roster.tokens:type_name -> entente.storage.v1.RosterToken
-	6, // [6:6] is the sub-list for method output_type
-	6, // [6:6] is the sub-list for method input_type
-	6, // [6:6] is the sub-list for extension type_name
-	6, // [6:6] is the sub-list for extension extendee
-	0, // [0:6] is the sub-list for field type_name
+	0,  // 0: entente.storage.v1.RegisterPage.registers:type_name -> entente.storage.v1.StoredRegister
+	3,  // 1: entente.storage.v1.AuthorState.refused:type_name -> entente.storage.v1.RefusedRun
+	5,  // 2: entente.storage.v1.PactHead.lineage:type_name -> entente.storage.v1.Fork
+	10, // 3: entente.storage.v1.StateMeta.pacts:type_name -> entente.storage.v1.PactDigest
+	10, // 4: entente.storage.v1.StateMeta.audit_pacts:type_name -> entente.storage.v1.PactDigest
+	8,  // 5: entente.storage.v1.Roster.nodes:type_name -> entente.storage.v1.RosterNode
+	9,  // 6: entente.storage.v1.Roster.tokens:type_name -> entente.storage.v1.RosterToken
+	7,  // [7:7] is the sub-list for method output_type
+	7,  // [7:7] is the sub-list for method input_type
+	7,  // [7:7] is the sub-list for extension type_name
+	7,  // [7:7] is the sub-list for extension extendee
+	0,  // [0:7] is the sub-list for field type_name
 }
 
 func init() { file_entente_storage_v1_storage_proto_init() }
@@ -1209,7 +1281,7 @@ func file_entente_storage_v1_storage_proto_init() {
 			GoPackagePath: reflect.TypeOf(x{}).PkgPath(),
 			RawDescriptor: unsafe.Slice(unsafe.StringData(file_entente_storage_v1_storage_proto_rawDesc), len(file_entente_storage_v1_storage_proto_rawDesc)),
 			NumEnums:      0,
-			NumMessages:   12,
+			NumMessages:   13,
 			NumExtensions: 0,
 			NumServices:   0,
 		},
