@@ -73,3 +73,50 @@ func TestReadersWhileApplying(t *testing.T) {
 		t.Fatal("the folded checkpoints are not the state")
 	}
 }
+
+// A page loses its dead versions in a checkpoint; what dies after that was taken,
+// and before it is durable, stays dead.
+func TestDiesWhilePageIsRewritten(t *testing.T) {
+	defer state.SetPageFull(1000)()
+	l, twin := newDiskLog(t), newLog(t)
+	seq := crdt.Seq(0)
+	write := func(record byte) {
+		seq++
+		op := edit(author("acme", 1), seq, key(record, "title"), int64(seq), "a title of some length")
+		if cur := twin.get(op.Key); cur != nil {
+			op.Base.Pred = cur.Register.Op.ID()
+		}
+		for _, log := range []*log{l, twin} {
+			if r := log.publish(epochOne, crdt.OpID{}, op)[0]; r.Outcome != state.OutcomeApplied {
+				t.Fatalf("%+v", r)
+			}
+		}
+	}
+	for record := range byte(40) {
+		write(record + 1)
+	}
+	l.disk.checkpoint(t, l.m)
+	for _, record := range []byte{1, 2, 3, 4, 5} { // of the first page
+		write(record)
+	}
+	for record := range byte(40) { // ends the page of those
+		write(record + 41)
+	}
+	c := l.m.TakeDirty()
+	if len(c.Thinned) == 0 {
+		t.Fatal("no page is thin: the test tests nothing")
+	}
+	write(6)
+	l.disk.write(t, c)
+	l.m.Persisted(c)
+	if !reflect.DeepEqual(l.m.Image(), twin.m.Image()) {
+		t.Fatal("the state differs from that of a machine in memory")
+	}
+	for record := range byte(80) {
+		write(record + 1)
+	}
+	l.disk.checkpoint(t, l.m)
+	if !reflect.DeepEqual(l.m.Image(), twin.m.Image()) || !reflect.DeepEqual(l.disk.load(t).Image(), twin.m.Image()) {
+		t.Fatal("the state differs from that of a machine in memory")
+	}
+}

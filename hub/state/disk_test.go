@@ -18,6 +18,7 @@ type disk struct {
 	pacts   map[crdt.Pact]state.PactRow
 	authors map[crdt.Author]state.AuthorRow
 	pages   map[state.PageName][]written
+	taken   []*state.Changes // not yet written
 }
 
 type written struct {
@@ -51,9 +52,21 @@ func (l *log) toDisk(t tb) {
 // checkpoint takes what is dirty, and gives it away.
 func (d *disk) checkpoint(t tb, m *state.Machine) {
 	t.Helper()
-	c := m.TakeDirty()
-	d.write(t, c)
-	m.Persisted(c)
+	d.take(m)
+	d.settle(t, m)
+}
+
+// take takes what is dirty; the Machine goes on.
+func (d *disk) take(m *state.Machine) { d.taken = append(d.taken, m.TakeDirty()) }
+
+// settle gives away what was taken.
+func (d *disk) settle(t tb, m *state.Machine) {
+	t.Helper()
+	for _, c := range d.taken {
+		d.write(t, c)
+		m.Persisted(c)
+	}
+	d.taken = nil
 }
 
 func (d *disk) write(t tb, c *state.Changes) {

@@ -40,8 +40,11 @@ func histories(t *testing.T, newLog func(tb) *log) {
 			if lost := s.lost(); len(lost) > 0 {
 				t.Fatalf("lost: %v", lost)
 			}
-			if rapid.IntRange(0, 9).Draw(t, "checkpoint") == 0 {
-				folded.checkpoint(t, s.m)
+			switch rapid.IntRange(0, 9).Draw(t, "checkpoint") {
+			case 0:
+				folded.take(s.m)
+			case 1:
+				folded.settle(t, s.m)
 			}
 		})
 		feedLaws(t, s, w)
