@@ -18,9 +18,9 @@ const (
 	pageBytes     = 16 << 10 // a page has no more, unless its last version is large
 	pageEntryTag  = 1<<3 | 2 // of RegisterPage.registers
 	tagOp         = 1<<3 | 2 // of StoredRegister
-	tagOffset     = 2<<3 | 0
+	tagOffset     = 2 << 3   // a varint, as is the last
 	tagBirthEpoch = 3<<3 | 1
-	tagBirthAt    = 4<<3 | 0
+	tagBirthAt    = 4 << 3
 )
 
 // pageFull is how many bytes end a page; tests make it smaller.

@@ -104,9 +104,10 @@ func (r *reader) each(v *view, after crdt.Offset, visit func(e *entry) (more boo
 	if err != nil {
 		return false, err
 	}
+	var e entry // one for all: visit makes it escape
 	for i := 0; len(data) > 0; i++ {
-		e, rest, err := nextEntry(data)
-		if err != nil {
+		var rest []byte
+		if e, rest, err = nextEntry(data); err != nil {
 			return false, err
 		}
 		if e.offset > after && !isDead(v.dead, i) {
