@@ -156,6 +156,8 @@ func (a *Agent) logNotice(n core.Notice) {
 	switch n.Kind {
 	case core.NoticeHeld, core.NoticeRefused, core.NoticeDoubt, core.NoticeOldDisk, core.NoticeNewEpoch:
 		a.config.Log.Warn("sync", attrs...)
+	case core.NoticeRestored:
+		a.config.Log.Info("sync", attrs...)
 	default:
 		a.config.Log.Debug("sync", attrs...)
 	}

@@ -76,6 +76,23 @@ type OpID struct {
 // IsZero reports whether id names no op.
 func (id OpID) IsZero() bool { return id.Seq == 0 && id.Author.IsZero() }
 
+// ParseOpID reads what String writes.
+func ParseOpID(s string) (OpID, error) {
+	name, number, ok := strings.Cut(s, "#")
+	if !ok {
+		return OpID{}, fmt.Errorf("%w: op %q (want site/agent/incarnation#seq)", ErrName, clip(s))
+	}
+	author, err := ParseAuthor(name)
+	if err != nil {
+		return OpID{}, err
+	}
+	n, err := strconv.ParseUint(number, 10, 64)
+	if err != nil || n == 0 {
+		return OpID{}, fmt.Errorf("%w: op %q: seq is no number from 1 on", ErrName, clip(s))
+	}
+	return OpID{Author: author, Seq: Seq(n)}, nil
+}
+
 // String returns author#seq.
 func (id OpID) String() string {
 	return id.Author.String() + "#" + strconv.FormatUint(uint64(id.Seq), 10)

@@ -4,6 +4,8 @@
 //	GET  /v1/status         Status
 //	GET  /v1/holds          []Hold
 //	POST /v1/holds/release  Release -> 204
+//	POST /v1/conflicts      ConflictsAsked -> []Conflict
+//	POST /v1/restore        Restore -> Restoration
 //	POST /v1/poll           nothing -> 204: list every system now
 package admin
 
@@ -22,6 +24,8 @@ type Agent interface {
 	Status() (Status, error)
 	Holds() ([]Hold, error)
 	Release(Release) error
+	Conflicts(ConflictsAsked) ([]Conflict, error)
+	Restore(Restore) (Restoration, error)
 	Poll()
 }
 
@@ -45,6 +49,10 @@ func Handler(agent Agent) http.Handler {
 			return holds, err
 		}),
 		adminhttp.Tell("POST /v1/holds/release", func(_ context.Context, r Release) error { return agent.Release(r) }),
+		adminhttp.Call("POST /v1/conflicts", func(_ context.Context, asked ConflictsAsked) ([]Conflict, error) {
+			return agent.Conflicts(asked)
+		}),
+		adminhttp.Call("POST /v1/restore", func(_ context.Context, r Restore) (Restoration, error) { return agent.Restore(r) }),
 		adminhttp.Verb{Pattern: "POST /v1/poll", Serve: func(w http.ResponseWriter, _ *http.Request) error {
 			agent.Poll()
 			w.WriteHeader(http.StatusNoContent)

@@ -28,7 +28,9 @@ type agent struct {
 	holds    []admin.Hold
 	released []admin.Release
 	polls    int
-	err      error
+
+	conflicts []admin.Conflict
+	err       error
 }
 
 func (a *agent) Status() (admin.Status, error) { return a.status, a.err }
@@ -38,6 +40,12 @@ func (a *agent) Poll()                         { a.polls++ }
 func (a *agent) Release(r admin.Release) error {
 	a.released = append(a.released, r)
 	return a.err
+}
+
+func (a *agent) Conflicts(admin.ConflictsAsked) ([]admin.Conflict, error) { return a.conflicts, a.err }
+
+func (a *agent) Restore(r admin.Restore) (admin.Restoration, error) {
+	return admin.Restoration{Record: r.Record, Field: r.Field}, a.err
 }
 
 // socket returns a path that is short enough whatever the test is called.

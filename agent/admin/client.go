@@ -32,6 +32,16 @@ func (c *Client) Release(ctx context.Context, r Release) error {
 	return c.call(ctx, http.MethodPost, "/v1/holds/release", r, nil)
 }
 
+// Conflicts lists edits that lost.
+func (c *Client) Conflicts(ctx context.Context, asked ConflictsAsked) (out []Conflict, err error) {
+	return out, c.call(ctx, http.MethodPost, "/v1/conflicts", asked, &out)
+}
+
+// Restore puts a lost value back.
+func (c *Client) Restore(ctx context.Context, r Restore) (out Restoration, err error) {
+	return out, c.call(ctx, http.MethodPost, "/v1/restore", r, &out)
+}
+
 // Poll makes the agent list every system now.
 func (c *Client) Poll(ctx context.Context) error {
 	return c.call(ctx, http.MethodPost, "/v1/poll", nil, nil)

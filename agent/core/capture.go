@@ -188,7 +188,7 @@ func (s *step) edit(v *view, f crdt.Field, shown tuple, val value.Value, on edit
 	v.sh.Fields[f] = shadow.Field{Shown: shown, Version: op}
 	s.touch(v.system, v.sh)
 	s.emit(Notice{Kind: NoticeEdit, System: v.system, Pact: v.pact.Name, Record: v.sh.ID, Field: f})
-	return errors.Join(s.crossed(v, f, true), s.spread(v.system, v.sh.ID))
+	return errors.Join(s.crossed(v, f, true), s.spread(v.system, v.pact.Name, v.sh.ID))
 }
 
 // sayEdit makes the op of a local edit; ok is false if it was held.

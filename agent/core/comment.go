@@ -157,7 +157,7 @@ func (s *step) comment(v *view, rule CommentRule, c *connectors.Comment, problem
 	if err := shadow.LinkComment(s.tx, v.system, v.sh.ID, child, c.Key); err != nil {
 		return err
 	}
-	return s.spread(v.system, v.sh.ID)
+	return s.spread(v.system, v.pact.Name, v.sh.ID)
 }
 
 // holdComment parks one local comment; the others flow.

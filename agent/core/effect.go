@@ -78,6 +78,7 @@ const (
 	NoticeRefused  NoticeKind = "refused"  // the hub refused an op for good
 	NoticeOldDisk  NoticeKind = "old_disk" // the hub knows ops that this store forgot
 	NoticeNewEpoch NoticeKind = "new_epoch"
+	NoticeRestored NoticeKind = "restored" // a person put a lost value back
 )
 
 func (Publish) effect() {}

@@ -78,9 +78,9 @@ func (s *step) say(d draft) (v shadow.Version, ok bool, err error) {
 	return shadow.Version{ID: op.ID(), Stamp: op.Stamp, Birth: d.base.Birth}, true, nil
 }
 
-// spread makes the other systems of this agent look at a record again.
-func (s *step) spread(from string, record crdt.RecordID) error {
-	for _, system := range s.systemsOf(s.cfg.Systems[from].Binding.Pact()) {
+// spread makes the systems of this agent look at a record again, all but from.
+func (s *step) spread(from string, name crdt.Pact, record crdt.RecordID) error {
+	for _, system := range s.systemsOf(name) {
 		if system == from {
 			continue
 		}

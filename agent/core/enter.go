@@ -185,7 +185,7 @@ func (s *step) birth(v *view, id crdt.RecordID) (err error) {
 		return err
 	}
 	s.emit(Notice{Kind: NoticeBorn, System: v.system, Pact: v.pact.Name, Record: id})
-	if err := s.spread(v.system, id); err != nil {
+	if err := s.spread(v.system, v.pact.Name, id); err != nil {
 		return err
 	}
 	return s.take(v)

@@ -113,8 +113,26 @@ func (h *modelHub) merge(op crdt.Op) bool {
 	case crdt.VerdictLost:
 		h.lose(&r, cur)
 	}
-	h.losers[op.Key] = slices.DeleteFunc(h.losers[op.Key], func(l crdt.Op) bool { return l.ID() == op.Base.Pred })
+	h.losers[op.Key] = slices.DeleteFunc(h.losers[op.Key], func(l crdt.Op) bool {
+		if l.ID() != op.Base.Pred {
+			return false
+		}
+		h.resolve(&l, &r)
+		return true
+	})
 	return true
+}
+
+// resolve closes the record of a loser that r was made on.
+func (h *modelHub) resolve(loser *crdt.Op, r *crdt.Register) {
+	record := h.regs[loser.Key.Sibling(crdt.LostField(loser.Key.Field, loser.Digest()))]
+	if record == nil {
+		return
+	}
+	if l, err := crdt.DecodeLost(&record.Op); err == nil {
+		l = l.Resolved(r)
+		h.put(crdt.NewRegister(l.Op(), crdt.Position{}))
+	}
 }
 
 func (h *modelHub) lose(loser, winner *crdt.Register) {

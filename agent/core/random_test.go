@@ -40,6 +40,7 @@ type kind struct {
 	restore bool // the hub goes back to a backup, once
 	oldDisk bool // an agent goes back to an older copy of its store, once
 	drift   bool // an agent's clock runs ahead until the hub refuses its stamps
+	persons bool // people put lost values back
 }
 
 var doubtful = []memory.Fault{
@@ -71,6 +72,8 @@ func worlds() []kind {
 		{name: "markup", crashes: true, faults: []memory.Fault{{Kind: memory.Normalise, Field: "description", Form: memory.FormMarkup}}},
 		{name: "runaway clock", crashes: true, drift: true},
 		{name: "hub restored", crashes: true, restore: true},
+		{name: "people restore", crashes: true, persons: true, faults: []memory.Fault{trims}},
+		{name: "people restore on a restored hub", crashes: true, persons: true, restore: true},
 		{name: "older disk", oldDisk: true, lossy: true},
 		{name: "automation", crashes: true, faults: []memory.Fault{{
 			Kind: memory.Automation, Field: "description", Form: memory.FormMarkup, Duration: 700 * time.Millisecond,
@@ -127,7 +130,12 @@ func runWorld(t *testing.T, k kind, seed uint64) {
 		w.now += 2000
 		w.sites[0].open()
 	}
-	w.chaos(100, k.crashes)
+	for range 20 {
+		w.chaos(5, k.crashes)
+		if k.persons {
+			w.restoreSome()
+		}
+	}
 	w.heal()
 	w.rest()
 	w.check(k)

@@ -157,8 +157,10 @@ func sortedAuthors(m map[crdt.Author]crdt.Seq) []crdt.Author {
 }
 
 // step runs one event as an engine does.
-func (s *site) step(ev core.Event) {
-	var effects []core.Effect
+func (s *site) step(ev core.Event) { s.effects(ev) }
+
+// effects is step, and returns what it emitted.
+func (s *site) effects(ev core.Event) (effects []core.Effect) {
 	err := s.store.Update(func(tx store.Tx) (err error) {
 		effects, err = core.Step(tx, s.cfg, ev)
 		return err
@@ -171,6 +173,7 @@ func (s *site) step(ev core.Event) {
 		s.w.logf("%s    -> %+v", s.name, e)
 		s.do(e)
 	}
+	return effects
 }
 
 func brief(ev core.Event) string {

@@ -51,10 +51,16 @@ func New(c Config) *Engine {
 // core decided, and hands the effects on. An error leaves the store as it was and
 // stops the engine for good: the same event would fail again.
 func (e *Engine) Step(build func(nowMillis int64) core.Event) error {
+	_, err := e.Ask(build)
+	return err
+}
+
+// Ask is Step; it returns the effects, too, which the sink took already.
+func (e *Engine) Ask(build func(nowMillis int64) core.Event) ([]core.Effect, error) {
 	e.mu.Lock()
 	defer e.mu.Unlock()
 	if e.err != nil {
-		return e.err
+		return nil, e.err
 	}
 	now := e.config.Now().UnixMilli()
 	e.begunMillis.Store(now)
@@ -70,13 +76,13 @@ func (e *Engine) Step(build func(nowMillis int64) core.Event) error {
 	if err != nil {
 		e.err = fmt.Errorf("%w: step %T: %w", ErrStopped, event, err)
 		close(e.failed)
-		return e.err
+		return nil, e.err
 	}
 	e.steps.Add(1)
 	for _, effect := range effects {
 		e.config.Sink(effect)
 	}
-	return nil
+	return effects, nil
 }
 
 // Failed reports whether the engine stopped; it never waits for a step.

@@ -3,6 +3,7 @@ package adminhttp
 import (
 	"encoding/json"
 	"errors"
+	"fmt"
 	"net/http"
 )
 
@@ -25,10 +26,22 @@ type Error struct {
 	Code    string `json:"code"` // stable, dotted
 	Message string `json:"message"`
 	Next    string `json:"next,omitempty"` // what the caller can do about it
+	Impact
+}
+
+// Impact says what an error means to the one who reads it.
+type Impact struct {
+	Scope   string `json:"scope,omitempty"`   // value, field, record, pact, system, agent, hub
+	Who     string `json:"who,omitempty"`     // who can mend it: you, partner, vendor, us
+	Retried string `json:"retried,omitempty"` // whether it is tried again by itself: "no", "yes, when ..."
+	Lost    string `json:"lost,omitempty"`    // whether data is lost: "no", "no, queued"
 }
 
 func (e *Error) Error() string {
 	text := e.Code + ": " + e.Message
+	if e.Scope != "" {
+		text += fmt.Sprintf(" (scope: %s; who can mend it: %s; retried: %s; data lost: %s)", e.Scope, e.Who, e.Retried, e.Lost)
+	}
 	if e.Next != "" {
 		text += "; " + e.Next
 	}

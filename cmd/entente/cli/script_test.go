@@ -3,8 +3,10 @@ package cli
 import (
 	"context"
 	"flag"
+	"fmt"
 	"os"
 	"os/signal"
+	"path/filepath"
 	"syscall"
 	"testing"
 
@@ -38,8 +40,11 @@ func TestScripts(t *testing.T) {
 			}
 			env.Defer(func() { _ = os.RemoveAll(sockets) }) // nothing depends on it
 			env.Setenv("XDG_RUNTIME_DIR", sockets)
-			return nil
+			env.Setenv("SOCKETS", filepath.Join(sockets, fmt.Sprintf("entente-dev-%d", os.Getuid())))
+			return freePorts(env, "TRACKER", "DESK")
 		},
-		Cmds: map[string]func(*testscript.TestScript, bool, []string){"exits": exits, "await": await},
+		Cmds: map[string]func(*testscript.TestScript, bool, []string){
+			"exits": exits, "await": await, "grab": grab, "poke": poke, "person": person, "ticket": ticket, "shown": shown,
+		},
 	})
 }

@@ -16,6 +16,7 @@ import (
 	"github.com/spf13/cobra"
 
 	"github.com/entente-sync/entente/agent/admin"
+	"github.com/entente-sync/entente/proto/adminhttp"
 )
 
 // socketsFlag names admin sockets; without one the sockets of a running
@@ -85,6 +86,9 @@ func collect[T any](ctx context.Context, clients map[string]*admin.Client, ask f
 	var out []T
 	for _, path := range sortedKeys(clients) {
 		one, err := ask(clients[path], ctx)
+		if _, refused := errors.AsType[*adminhttp.Error](err); refused {
+			return nil, fmt.Errorf("%s: %w", path, err)
+		}
 		if err != nil {
 			return nil, &environmentError{fmt.Errorf("%s: %w", path, err)}
 		}
