@@ -73,6 +73,8 @@ type Config struct {
 	Limits Limits
 	Timing Timing
 	Sizes  Sizes
+
+	speaks command.Kind // newest that this node says it knows; tests say less
 }
 
 // Limits of what members may send.
@@ -139,6 +141,7 @@ type Sizes struct {
 
 func (c Config) withDefaults() Config {
 	c.Limits = c.Limits.withDefaults()
+	set(&c.speaks, command.KindNewest)
 	set(&c.DriftMax, time.Minute)
 	if c.Nodes == nil {
 		set(&c.Timing.Heartbeat, 200*time.Millisecond) // nobody to wait for

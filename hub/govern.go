@@ -21,7 +21,7 @@ import (
 func (h *Hub) govern(ctx context.Context) {
 	tick := time.NewTicker(h.cfg.Timing.Govern)
 	defer tick.Stop()
-	refused := map[crdt.Pact]uint32{} // versions that the hub will not take: said once
+	said := configured{refused: map[crdt.Pact]uint32{}, late: map[crdt.Pact]bool{}}
 	for {
 		if err := h.level(); err != nil && ctx.Err() == nil {
 			h.cfg.Log.Debug("the members are not known", "error", err)
@@ -30,7 +30,7 @@ func (h *Hub) govern(ctx context.Context) {
 			if err := h.reconcile(ctx); err != nil {
 				h.cfg.Log.Debug("the membership is not as ordered yet", "error", err)
 			}
-			if err := h.governOnce(ctx, refused); err != nil && ctx.Err() == nil && !temporary(err) {
+			if err := h.governOnce(ctx, said); err != nil && ctx.Err() == nil && !temporary(err) {
 				h.cfg.Log.Error("the hub cannot be governed", "error", err)
 			}
 		}
@@ -48,7 +48,14 @@ func temporary(err error) bool {
 		errors.Is(err, replica.ErrDiskLow)
 }
 
-func (h *Hub) governOnce(ctx context.Context, refused map[crdt.Pact]uint32) error {
+// configured remembers what was said of configured pacts, each once: versions
+// that the hub will not take, and those that wait for an older member.
+type configured struct {
+	refused map[crdt.Pact]uint32
+	late    map[crdt.Pact]bool
+}
+
+func (h *Hub) governOnce(ctx context.Context, said configured) error {
 	id, err := parseID(h.self.Hub)
 	if err != nil {
 		return fmt.Errorf("hub id in the certificate: %w", err)
@@ -64,15 +71,23 @@ func (h *Hub) governOnce(ctx context.Context, refused map[crdt.Pact]uint32) erro
 		return fmt.Errorf("the directory holds hub %s, the certificate is of hub %s", held, id)
 	}
 	for _, p := range h.cfg.Pacts {
-		if refused[p.Name] == p.Version || !h.newer(p) {
+		if said.refused[p.Name] == p.Version || !h.newer(p) {
 			continue
 		}
 		result, err := h.replica.Propose(ctx, &command.PutPact{Document: p.Encode()})
+		if errors.Is(err, replica.ErrNotYet) {
+			if !said.late[p.Name] {
+				said.late[p.Name] = true
+				h.cfg.Log.Info("configured pact waits until every node is of this version", "pact", p.Name, "version", p.Version,
+					"next", "see the versions with: entente hub members")
+			}
+			continue
+		}
 		if err != nil {
 			return err
 		}
 		if result.Reason != "" {
-			refused[p.Name] = p.Version
+			said.refused[p.Name] = p.Version
 			h.cfg.Log.Warn("configured pact is not taken", "pact", p.Name, "version", p.Version,
 				"reason", result.Reason, "version_in_force", result.Version)
 		}

@@ -52,7 +52,7 @@ func (h *Hub) level() error {
 	if err != nil {
 		return err
 	}
-	roster, level := h.State().Roster(), command.KindNewest
+	roster, level := h.State().Roster(), h.cfg.speaks
 	for _, m := range members {
 		if m.Node == h.self.Name {
 			continue
@@ -72,7 +72,7 @@ func (h *Hub) wanted() (admin.Tell, bool) {
 	at := h.cfg.reached(h.self.Name)
 	return admin.Tell{
 		Node: h.self.Name, Nodes: at.Nodes, Agents: at.Agents, Software: h.cfg.Software,
-		Speaks: uint8(command.KindNewest), ExpiresMillis: h.expires.UnixMilli(),
+		Speaks: uint8(h.cfg.speaks), ExpiresMillis: h.expires.UnixMilli(),
 	}, at.Nodes != "" && h.cfg.Nodes != nil
 }
 

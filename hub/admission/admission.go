@@ -24,6 +24,9 @@ const (
 	retryBusy   = 50 * time.Millisecond
 	retryEpoch  = time.Second
 	retryDisk   = 5 * time.Second
+	// A member becomes newer when an operator replaces it, and the leader hears of
+	// that within a heartbeat or two.
+	retryUpgrade = time.Second
 )
 
 // Log is what admission needs of the replica.
@@ -197,6 +200,8 @@ func (p *Pending) failed(from int, err error) {
 		p.turnAway(from, wire.ReasonHubReadonly, retryEpoch)
 	case errors.Is(err, replica.ErrBusy):
 		p.turnAway(from, wire.ReasonHubBusy, retryBusy)
+	case errors.Is(err, replica.ErrNotYet):
+		p.turnAway(from, wire.ReasonMemberOlder, retryUpgrade)
 	case errors.Is(err, replica.ErrDiskLow):
 		p.turnAway(from, wire.ReasonHubDiskLow, retryDisk)
 	case errors.Is(err, replica.ErrNotLeader):

@@ -122,6 +122,7 @@ func TestWhatTheLogDoesNotTake(t *testing.T) {
 		{"election", &fakeLog{err: replica.ErrNotLeader}, wire.ReasonLeaderNone, ""},
 		{"elected, not yet caught up", &fakeLog{err: replica.ErrNotLeader, leader: "n1"}, wire.ReasonLeaderNone, ""},
 		{"full", &fakeLog{err: replica.ErrBusy}, wire.ReasonHubBusy, ""},
+		{"amid an upgrade", &fakeLog{err: fmt.Errorf("%w: x", replica.ErrNotYet)}, wire.ReasonMemberOlder, ""},
 		{"lost", &fakeLog{takeMax: 9, waitErr: fmt.Errorf("%w: x", replica.ErrUnknown)}, wire.ReasonLeaderLost, ""},
 		{"stopped", &fakeLog{err: errors.New("disk")}, wire.ReasonLeaderLost, ""},
 	} {

@@ -171,7 +171,12 @@ func (a *Admission) inForce(name crdt.Pact) uint32 {
 // enforce puts a document into the log that everybody accepted.
 func (a *Admission) enforce(ctx context.Context, p *pact.Pact, c *command.OfferPact) (wire.Acceptance, error) {
 	wait, err := a.cfg.Log.Start(c)
-	if err != nil {
+	switch {
+	case errors.Is(err, replica.ErrNotYet):
+		older := wire.Errorf(wire.ReasonMemberOlder, "pact %s version %d: %w", p.Name, p.Version, err)
+		older.RetryAfter = retryUpgrade
+		return wire.Acceptance{}, older
+	case err != nil:
 		return wire.Acceptance{}, a.elsewhere()
 	}
 	result, err := wait(ctx)

@@ -25,16 +25,22 @@ const (
 	KindToken     Kind = 9
 	KindTally     Kind = 10
 
-	// KindNewest is the newest kind that this program knows. A kind is proposed
-	// only once every member of the hub knows it: see Node.Speaks.
-	KindNewest = KindTally
+	// KindLevel is no command, and no log has it. Who says in Node.Speaks that it
+	// knows kind 11 knows offers and pacts of every format up to LevelPactFormat; a
+	// program that says 10 may know neither.
+	KindLevel Kind = 11
+
+	// KindNewest is the newest kind that this program knows. What a command Needs
+	// is proposed only once every member of the hub says that it knows it: see
+	// Node.Speaks.
+	KindNewest = KindLevel
 	// KindFirst is what every program knows that ever was a hub's.
 	KindFirst = KindAudit
 )
 
 func (k Kind) String() string {
 	names := [...]string{
-		"none", "found", "fork", "put-pact", "publish", "audit", "offer", "offer-pact", "node", "token", "tally",
+		"none", "found", "fork", "put-pact", "publish", "audit", "offer", "offer-pact", "node", "token", "tally", "level",
 	}
 	if int(k) < len(names) {
 		return names[k]
@@ -47,6 +53,29 @@ func (k Kind) String() string {
 type Command interface {
 	Kind() Kind
 	appendBody(b []byte) []byte
+}
+
+// LevelPactFormat is the newest format of pact documents that who speaks
+// KindLevel surely knows.
+const LevelPactFormat = 2
+
+// Needs returns the kind that every member must speak for c to be proposed. A
+// member that does not know a kind stops at it; one that does not know a pact's
+// format refuses what the others take, so that its state differs from then on.
+func Needs(c Command) Kind {
+	var document []byte
+	switch c := c.(type) {
+	case *Offer:
+		return KindLevel
+	case *OfferPact:
+		return KindLevel
+	case *PutPact:
+		document = c.Document
+	}
+	if len(document) > 0 && document[0] > 1 {
+		return KindLevel
+	}
+	return c.Kind()
 }
 
 // HubID names a hub for ever. It is random; the zero one names none.

@@ -18,6 +18,7 @@ import (
 	"github.com/entente-sync/entente/crdt"
 	"github.com/entente-sync/entente/hub/codec"
 	"github.com/entente-sync/entente/hub/command"
+	"github.com/entente-sync/entente/proto/pact"
 )
 
 var update = flag.Bool("update", false, "rewrite the golden files")
@@ -210,6 +211,29 @@ func refused(t *testing.T, e command.Entry) {
 }
 
 // sealedNode is an entry of one command with that body.
+// What one program wrote must not stop or divide another: see Needs.
+func TestNeeds(t *testing.T) {
+	for _, tc := range []struct {
+		c    command.Command
+		want command.Kind
+	}{
+		{&command.Publish{}, command.KindPublish},
+		{&command.Tally{}, command.KindTally},
+		{&command.PutPact{}, command.KindPutPact},
+		{&command.PutPact{Document: []byte{1, 2}}, command.KindPutPact},
+		{&command.PutPact{Document: []byte{2, 1}}, command.KindLevel},
+		{&command.OfferPact{Document: []byte{1}}, command.KindLevel},
+		{&command.Offer{}, command.KindLevel},
+	} {
+		if got := command.Needs(tc.c); got != tc.want {
+			t.Errorf("%s needs %s, want %s", tc.c.Kind(), got, tc.want)
+		}
+	}
+	if pact.Format != command.LevelPactFormat {
+		t.Errorf("pacts of format %d need a level of their own: nobody who says %s is known to read them", pact.Format, command.KindLevel)
+	}
+}
+
 func sealedNode(kind command.Kind, body ...byte) []byte {
 	empty := command.Entry{}
 	b := empty.Encode()

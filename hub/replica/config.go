@@ -30,8 +30,8 @@ type Config struct {
 	// protocol than raft: ProtocolNode from a node with a certificate of this hub, and
 	// ProtocolEnrol from anybody. It must not wait, and owns the connection.
 	Aside func(protocol string, conn *tls.Conn)
-	// Newest is the newest kind of command that may be proposed until Allow says
-	// otherwise; 0 means every kind.
+	// Newest is the newest kind that a command may need (command.Needs) to be
+	// proposed until Allow says otherwise; 0 means every kind.
 	Newest command.Kind
 	// Removed, if set, says which nodes have left for good: they may not speak raft.
 	Removed func(node string) bool

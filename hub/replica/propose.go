@@ -80,8 +80,8 @@ func (r *Replica) enqueue(c command.Command) (wait func(context.Context) (state.
 	if err := r.volume.stores(); err != nil {
 		return nil, err
 	}
-	if uint32(c.Kind()) > r.newest.Load() {
-		return nil, fmt.Errorf("%w: %s", ErrNotYet, c.Kind())
+	if needs := command.Needs(c); uint32(needs) > r.newest.Load() {
+		return nil, fmt.Errorf("%w: %s, known to who speaks %d", ErrNotYet, c.Kind(), needs)
 	}
 	encoded := command.EncodeCommand(c)
 	if len(encoded) > command.EncodedBytesMax {
@@ -108,8 +108,8 @@ func (r *Replica) enqueue(c command.Command) (wait func(context.Context) (state.
 	}, nil
 }
 
-// Allow says up to which kind commands may be proposed here: what every member is
-// known to understand. Until it is called Config.Newest counts.
+// Allow says up to which kind a proposed command may need (command.Needs): what
+// every member is known to understand. Until it is called Config.Newest counts.
 func (r *Replica) Allow(newest command.Kind) { r.newest.Store(uint32(max(newest, command.KindFirst))) }
 
 // Allowed returns what Allow said last.

@@ -64,6 +64,8 @@ const (
 	ReasonTokenInvalid  Reason = "token.invalid"
 	ReasonQuotaTokens   Reason = "quota.tokens"
 
+	ReasonMemberOlder Reason = "member.older"
+
 	ReasonHubFounded     Reason = "hub.founded"
 	ReasonHubReadonly    Reason = "hub.readonly"
 	ReasonHubDiskLow     Reason = "hub.disk_low"
@@ -188,6 +190,8 @@ var reasons = []Description{
 	{ReasonQuotaNodes, "The hub has as many nodes as it may.", false, FateNone, codes.ResourceExhausted},
 	{ReasonTokenInvalid, "The token is unknown, has expired, or was used.", false, FateNone, codes.PermissionDenied},
 	{ReasonQuotaTokens, "As many join tokens are valid as may be.", false, FateNone, codes.ResourceExhausted},
+
+	{ReasonMemberOlder, "A node of the hub is of an older version that does not know this yet.", true, FateResend, codes.Unavailable},
 
 	{ReasonHubFounded, "The hub has an identity already.", false, FateNone, codes.FailedPrecondition},
 	{ReasonHubReadonly, "The hub takes no writes at the moment.", true, FateResend, codes.Unavailable},
