@@ -29,6 +29,7 @@ type metrics struct {
 	leader, ready, subscribers, pacts, registers         *prometheus.Desc
 	logBytes, storeBytes, lastProgress, stalled, stopped *prometheus.Desc
 	queueBytes, disputed, unaudited, mismatches          *prometheus.Desc
+	portRefusals                                         *prometheus.Desc
 	scrubLast, scrubRows, scrubDamage                    *prometheus.Desc
 	backedUp, backupBytes, backupFailures                *prometheus.Desc
 	diskFree, diskRoom, diskStalled                      *prometheus.Desc
@@ -81,6 +82,8 @@ func newMetrics(h *Hub) *metrics {
 		unaudited:      desc("unaudited", "Audits in a row that did not compare this node's state with a majority's."),
 		mismatches: prometheus.NewDesc("entente_digest_mismatch_total",
 			"Audits since the start of this node in which two nodes had different states.", nil, nil),
+		portRefusals: prometheus.NewDesc("entente_hub_node_port_refusals_total",
+			"Connections to the node port that were closed for what a node with a certificate sent, by code.", []string{"code"}, nil),
 		scrubLast:      desc("scrub_last_success_timestamp_seconds", "When everything on this node's disk was last read back and found whole; 0 for never."),
 		scrubRows:      desc("scrub_rows_total", "Rows and log entries that were read back since the start of this node."),
 		scrubDamage:    desc("scrub_errors_total", "Scrubs since the start of this node that found damage, which stops it."),
@@ -162,6 +165,7 @@ func (m *metrics) Describe(out chan<- *prometheus.Desc) {
 		out <- c.desc
 	}
 	out <- m.mismatches
+	out <- m.portRefusals
 	out <- m.scrubRows
 	out <- m.scrubDamage
 	out <- m.backupFailures
@@ -198,6 +202,9 @@ func (m *metrics) Collect(out chan<- prometheus.Metric) {
 	}
 	for desc, n := range map[*prometheus.Desc]uint64{m.mismatches: s.Mismatches, m.scrubRows: s.ScrubRows, m.scrubDamage: s.ScrubDamage} {
 		out <- prometheus.MustNewConstMetric(desc, prometheus.CounterValue, float64(n))
+	}
+	for code, n := range s.PortRefusals {
+		out <- prometheus.MustNewConstMetric(m.portRefusals, prometheus.CounterValue, float64(n), code)
 	}
 	for i, d := range m.descs() {
 		out <- prometheus.MustNewConstMetric(d, prometheus.GaugeValue, values[i])

@@ -234,7 +234,7 @@ func (r *Replica) counted(index uint64, c *command.Tally, result state.CommandRe
 		r.noteDispute(now)
 	}
 	if expel {
-		go r.expel(fmt.Errorf("%w: audit of entry %d, counted in entry %d; wipe this node's directory and let it join again",
+		go r.expel(fmt.Errorf("%w: audit of entry %d, counted in entry %d",
 			ErrDiverged, c.Index, index))
 	}
 }

@@ -81,8 +81,9 @@ type Config struct {
 	BallastBytes int64
 
 	space     func(dir string) (free, total int64, err error)
-	lookEvery time.Duration           // between looks at the volume
-	underLog  func(walStore) walStore // puts something between log and disk
+	lookEvery time.Duration                  // between looks at the volume
+	underLog  func(walStore) walStore        // puts something between log and disk
+	vet       func() func(data []byte) error // makes what commands are asked on the raft port; nil: nothing
 }
 
 // withDefaults returns c with zero settings filled in.
@@ -164,7 +165,7 @@ func (c *Config) raftConfig() *raft.Config {
 		ElectionTimeout:          c.HeartbeatTimeout,
 		LeaderLeaseTimeout:       c.LeaderLease,
 		CommitTimeout:            c.CommitTimeout,
-		MaxAppendEntries:         64,
+		MaxAppendEntries:         appendEntriesMax,
 		BatchApplyCh:             true, // breaks only a timeout of Apply, which we do not use
 		ShutdownOnRemove:         false,
 		TrailingLogs:             trailingAll,

@@ -53,6 +53,7 @@ func (t transport) AppendEntries(id raft.ServerID, target raft.ServerAddress, ar
 		return errSilent
 	}
 	err := t.NetworkTransport.AppendEntries(id, target, args, resp)
+	err = believed(err, &resp.Term)
 	if err == nil {
 		var match uint64
 		if resp.Success {
@@ -71,6 +72,7 @@ func (t transport) InstallSnapshot(id raft.ServerID, target raft.ServerAddress, 
 	resp *raft.InstallSnapshotResponse, data io.Reader,
 ) error {
 	err := t.NetworkTransport.InstallSnapshot(id, target, args, resp, data)
+	err = believed(err, &resp.Term)
 	if err == nil && resp.Success {
 		t.followers.heard(string(id), args.Term, args.LastLogIndex)
 	}

@@ -120,7 +120,8 @@ func (m *machine) Restore(r io.ReadCloser) error {
 	}
 	image, err := readSnapshot(r)
 	if err != nil {
-		return err // the peer's fault: nothing was touched
+		// The peer's fault: the state was not touched, and the next start must not meet this again.
+		return errors.Join(err, m.snapshots.discard())
 	}
 	if err := replace(m.store, image); err != nil {
 		return m.latch.trip(err)

@@ -13,8 +13,8 @@ import (
 )
 
 // ErrLogCorrupt reports a log entry whose checksum does not match, or an end of
-// the log that was there before. The node must not vote or lead with such a log:
-// wipe its directory and let it catch up from its peers.
+// the log that was there before. The node must not vote or lead with such a log, and
+// under its own name it must not begin anew either: see advise.
 var ErrLogCorrupt = errors.New("raft log is damaged")
 
 // sealVersion begins the checksum kept with every entry. Entries of a newer

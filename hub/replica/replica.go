@@ -79,7 +79,7 @@ func Open(cfg Config, advanced func([]crdt.Pact)) (*Replica, error) {
 	r := newReplica(cfg)
 	r.Allow(cfg.Newest)
 	if err := r.open(advanced); err != nil {
-		return nil, errors.Join(err, r.release())
+		return nil, advise(cfg.Node, errors.Join(err, r.release()))
 	}
 	r.loops.Go(r.propose)
 	go func() { defer close(r.settled); r.settle() }()
@@ -96,7 +96,7 @@ func Open(cfg Config, advanced func([]crdt.Pact)) (*Replica, error) {
 
 func newReplica(cfg Config) *Replica {
 	return &Replica{
-		cfg: cfg, state: state.New(), latch: newLatch(cfg.Exit), watch: newStallWatch(), volume: newVolume(&cfg),
+		cfg: cfg, state: state.New(), latch: newLatch(func(err error) { cfg.Exit(advise(cfg.Node, err)) }), watch: newStallWatch(), volume: newVolume(&cfg),
 		queue: newQueue(cfg.QueueBytes, cfg.PactQueueBytes), slots: make(chan struct{}, cfg.InFlightMax),
 		flights: make(chan flight, cfg.InFlightMax),
 		closing: make(chan struct{}), stopped: make(chan struct{}), settled: make(chan struct{}),
@@ -107,6 +107,7 @@ func (r *Replica) open(advanced func([]crdt.Pact)) error {
 	if err := unfinished(r.cfg.Dir); err != nil {
 		return err
 	}
+	r.cfg.vet = decodable
 	if err := r.volume.open(); err != nil {
 		return fmt.Errorf("open %s: %w", r.cfg.Dir, err)
 	}
@@ -234,9 +235,12 @@ type Status struct {
 	Unaudited    int           // audits in a row that did not compare this replica
 	Mismatches   uint64        // audits that found two states
 	QueueBytes   int           // of commands that wait for an entry
-	ScrubLast    time.Time     // when a scrub last found everything whole; zero before
-	ScrubRows    uint64        // rows and log entries that scrubs have read
-	ScrubDamage  uint64        // scrubs that found damage
+	// PortRefusals is how often callers of the node port were refused after they had
+	// shown a certificate, by code: all codes are there.
+	PortRefusals map[string]uint64
+	ScrubLast    time.Time // when a scrub last found everything whole; zero before
+	ScrubRows    uint64    // rows and log entries that scrubs have read
+	ScrubDamage  uint64    // scrubs that found damage
 }
 
 // Status takes a consistent enough look for health checks and metrics.
@@ -248,6 +252,7 @@ func (r *Replica) Status() Status {
 		Checkpoint: r.store.Index(), Stopped: r.latch.err(),
 		Room: r.volume.left(), FreeBytes: r.volume.free.Load(), DiskStalled: r.silent.Load(),
 	}
+	s.PortRefusals = r.stream.port.refusals()
 	r.auditor.mu.Lock()
 	s.Disputed, s.Unaudited, s.Mismatches = r.auditor.disputed, r.auditor.misses, r.auditor.mismatches
 	r.auditor.mu.Unlock()

@@ -22,7 +22,7 @@ import (
 var ErrSnapshotCorrupt = errors.New("snapshot is damaged")
 
 // ErrStateLost reports a state that is older than its checkpoint's description:
-// a lost or replaced file. Wipe the node's directory and let it catch up.
+// a lost or replaced file. The node is replaced: see advise.
 var ErrStateLost = errors.New("stored state is older than it was")
 
 const (
@@ -182,6 +182,16 @@ func (s *snapshots) takenOver(stateIndex uint64) error {
 			return err
 		}
 		s.checkpoint = &meta
+	}
+	return s.drop()
+}
+
+// discard forgets a received snapshot that nobody can use.
+func (s *snapshots) discard() error {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	if s.received == nil {
+		return nil
 	}
 	return s.drop()
 }

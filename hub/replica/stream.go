@@ -43,6 +43,7 @@ type streamLayer struct {
 	timeout   time.Duration
 	aside     func(protocol string, conn *tls.Conn) // nil: raft alone is spoken
 	removed   func(node string) bool
+	port      *raftPort
 
 	state atomic.Pointer[state.Machine] // what questions are answered from
 
@@ -55,6 +56,7 @@ func newStreamLayer(cfg *Config) *streamLayer {
 	s := &streamLayer{
 		self: cfg.Node, hub: cfg.Hub, listener: cfg.Listener, security: cfg.Security,
 		addressOf: cfg.AddressOf, timeout: cfg.RPCTimeout, aside: cfg.Aside, removed: cfg.Removed,
+		port:     newRaftPort(cfg),
 		accepted: make(chan net.Conn), done: make(chan struct{}),
 	}
 	go s.accept()
@@ -72,15 +74,18 @@ func (s *streamLayer) Dial(address raft.ServerAddress, timeout time.Duration) (n
 	defer cancel()
 	var dialer net.Dialer
 	conn, err := dialer.DialContext(ctx, "tcp", hostPort)
-	if err != nil || s.security == nil {
-		return conn, err
+	if err != nil {
+		return nil, err
+	}
+	if s.security == nil {
+		return &calledConn{Conn: conn, left: answerBytesMax}, nil
 	}
 	secure := tls.Client(conn, s.security.config(s.hub, node))
 	if err := secure.HandshakeContext(ctx); err != nil {
 		conn.Close()
 		return nil, fmt.Errorf("node %s at %s: %w", node, hostPort, err)
 	}
-	return secure, nil
+	return &calledConn{Conn: secure, left: answerBytesMax}, nil
 }
 
 // Accept returns the next connection from a proven node.
@@ -135,6 +140,7 @@ func (s *streamLayer) accept() {
 }
 
 func (s *streamLayer) admit(conn net.Conn) {
+	peer := ""
 	if s.security != nil {
 		ctx, cancel := context.WithTimeout(context.Background(), s.timeout)
 		defer cancel()
@@ -148,8 +154,14 @@ func (s *streamLayer) admit(conn net.Conn) {
 			s.aside(protocol, secure)
 			return
 		}
+		node, err := identity.NodeFromCertificate(secure.ConnectionState().PeerCertificates[0])
+		if err != nil {
+			conn.Close()
+			return
+		}
+		peer = node.Name
 	}
-	conn, ok := s.raft(conn)
+	conn, ok := s.raft(peer, conn)
 	if !ok {
 		return
 	}
@@ -162,7 +174,7 @@ func (s *streamLayer) admit(conn net.Conn) {
 
 // raft reads the first byte, which a caller sends at once, and answers a question
 // of an audit itself; every other connection is raft's.
-func (s *streamLayer) raft(conn net.Conn) (net.Conn, bool) {
+func (s *streamLayer) raft(peer string, conn net.Conn) (net.Conn, bool) {
 	ctx, cancel := context.WithTimeout(context.Background(), s.timeout)
 	defer cancel()
 	deadline, _ := ctx.Deadline()
@@ -182,22 +194,7 @@ func (s *streamLayer) raft(conn net.Conn) (net.Conn, bool) {
 		answerQuestion(ctx, conn, m)
 		return nil, false
 	}
-	return &begunConn{Conn: conn, begun: first[:]}, true
-}
-
-// begunConn is a connection of which something was read already.
-type begunConn struct {
-	net.Conn
-	begun []byte
-}
-
-func (c *begunConn) Read(b []byte) (int, error) {
-	if len(c.begun) == 0 || len(b) == 0 {
-		return c.Conn.Read(b)
-	}
-	n := copy(b, c.begun)
-	c.begun = c.begun[n:]
-	return n, nil
+	return s.port.enter(peer, conn, first[:])
 }
 
 // config returns TLS settings that accept exactly the certificates of nodes of

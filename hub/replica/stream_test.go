@@ -3,6 +3,7 @@ package replica
 import (
 	"crypto/tls"
 	"fmt"
+	"log/slog"
 	"net"
 	"testing"
 	"time"
@@ -48,7 +49,7 @@ func layer(t *testing.T, node, address string, sec *Security) *streamLayer {
 		t.Fatal(err)
 	}
 	s := newStreamLayer(&Config{
-		Hub: hubID, Node: node, Listener: l, Security: sec, RPCTimeout: time.Second,
+		Hub: hubID, Node: node, Listener: l, Security: sec, RPCTimeout: time.Second, Log: slog.New(slog.DiscardHandler),
 		AddressOf: func(string) (string, error) { return address, nil },
 	})
 	t.Cleanup(func() { s.Close() })

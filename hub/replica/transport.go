@@ -1,6 +1,7 @@
 package replica
 
 import (
+	"fmt"
 	"log/slog"
 	"sync/atomic"
 	"time"
@@ -35,4 +36,31 @@ func newTransport(stream raft.StreamLayer, timeout time.Duration, silent *atomic
 		Logger:                  newLogger(log, "raft-net"),
 		MsgpackUseNewTimeFormat: true,
 	})}
+}
+
+// RequestVote implements raft.Transport.
+func (t transport) RequestVote(id raft.ServerID, target raft.ServerAddress, args *raft.RequestVoteRequest,
+	resp *raft.RequestVoteResponse,
+) error {
+	err := t.NetworkTransport.RequestVote(id, target, args, resp)
+	return believed(err, &resp.Term)
+}
+
+// RequestPreVote implements raft.WithPreVote.
+func (t transport) RequestPreVote(id raft.ServerID, target raft.ServerAddress, args *raft.RequestPreVoteRequest,
+	resp *raft.RequestPreVoteResponse,
+) error {
+	err := t.NetworkTransport.RequestPreVote(id, target, args, resp)
+	return believed(err, &resp.Term)
+}
+
+// believed turns an answer from a term that no election reaches into an error:
+// raft would take the term for its own.
+func believed(err error, term *uint64) error {
+	if *term < termMax {
+		return err
+	}
+	err = fmt.Errorf("the answer is of term %d", *term)
+	*term = 0
+	return err
 }
