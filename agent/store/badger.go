@@ -33,13 +33,15 @@ const (
 // Badger is a Store in a directory. Every Update is synced before it returns.
 type Badger struct {
 	db     *badger.DB
-	update chan struct{} // held by the one update that runs
+	update chan struct{} // held by the one update that runs; it guards the rest
+	files  files
+	failed error // of a sync: what was written since may be gone
 }
 
 // Open opens or makes the store in dir, which belongs to one process at a
 // time. The caller must Close it.
 func Open(dir string) (*Badger, error) {
-	if err := os.MkdirAll(dir, 0o700); err != nil {
+	if err := makeDir(dir); err != nil {
 		return nil, fmt.Errorf("agent store: %w", err)
 	}
 	if err := checkFormat(dir); err != nil {
@@ -60,10 +62,11 @@ func Open(dir string) (*Badger, error) {
 	if err != nil {
 		return nil, fmt.Errorf("agent store: %w", err)
 	}
-	if err := syncDir(filepath.Join(dir, "db")); err != nil {
+	s := &Badger{db: db, files: files{dir: filepath.Join(dir, "db")}, update: make(chan struct{}, 1)}
+	if err := errors.Join(s.files.sync(), syncDir(dir)); err != nil {
 		return nil, errors.Join(fmt.Errorf("agent store: %w", err), db.Close())
 	}
-	return &Badger{db: db, update: make(chan struct{}, 1)}, nil
+	return s, nil
 }
 
 // Update implements Store. What fn writes must fit into one transaction of two
@@ -89,10 +92,16 @@ func (s *Badger) run(write bool, fn func(Tx) error) error {
 	if !write {
 		return nil
 	}
+	if s.failed != nil {
+		return s.failed
+	}
 	if err := txn.Commit(); err != nil {
 		return fmt.Errorf("agent store: commit: %w", err)
 	}
-	return nil
+	if err := s.files.sync(); err != nil {
+		s.failed = fmt.Errorf("agent store: the database's files: %w", err)
+	}
+	return s.failed
 }
 
 // Close flushes and releases the directory. No call may be under way.
@@ -147,12 +156,4 @@ func writeFormat(dir, path string) error {
 		return fmt.Errorf("agent store: %w", err)
 	}
 	return nil
-}
-
-func syncDir(dir string) error {
-	d, err := os.Open(dir)
-	if err != nil {
-		return err
-	}
-	return errors.Join(d.Sync(), d.Close())
 }

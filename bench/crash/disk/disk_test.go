@@ -112,6 +112,12 @@ func TestRename(t *testing.T) {
 const mapEnv = "ENTENTE_MAP_FILE"
 
 func TestMain(m *testing.M) {
+	if dir := os.Getenv(agentEnv); dir != "" {
+		if err := inAgentStore(dir, os.Args[1]); err != nil {
+			panic(err)
+		}
+		return
+	}
 	if path := os.Getenv(mapEnv); path != "" {
 		at, err := strconv.Atoi(os.Args[1])
 		if err == nil {
