@@ -189,7 +189,7 @@ func TestLoadHub(t *testing.T) {
 	if c.Dir != "store" || len(c.Peers) != 2 || c.Peers[1].Node != "n2" || c.Peers[1].Nodes != "b:2" || c.Limits.OpsPerSecond != 100 || c.TLS == nil {
 		t.Errorf("loaded %+v", c)
 	}
-	if c.Timing.Heartbeat != time.Second || c.Timing.Message != 5*time.Second || c.Timing.Audit != 30*time.Second ||
+	if c.Timing.Heartbeat != time.Second || c.Timing.Message != 5*time.Second || c.Timing.Audit != 30*time.Second || c.Timing.Scrub != 6*time.Hour ||
 		c.Timing.Checkpoint != 10*time.Second || c.Timing.FeedBeat != 5*time.Second || c.Timing.Drain != 2*time.Second ||
 		c.Sizes.Checkpoint != 1<<20 || c.Sizes.Trailing != 2<<20 || c.Sizes.Segment != 4<<20 || c.Sizes.MemTable != 8<<20 {
 		t.Errorf("loaded %+v, %+v", c.Timing, c.Sizes)

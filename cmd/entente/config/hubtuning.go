@@ -12,6 +12,7 @@ type timingFile struct {
 	Heartbeat  time.Duration `yaml:"heartbeat"`
 	Message    time.Duration `yaml:"message"`
 	Audit      time.Duration `yaml:"audit"`
+	Scrub      time.Duration `yaml:"scrub"`
 	Checkpoint time.Duration `yaml:"checkpoint"`
 	FeedBeat   time.Duration `yaml:"feed_beat"`
 	Drain      time.Duration `yaml:"drain"`
@@ -39,6 +40,7 @@ func (f *timingFile) load(r *reader) hub.Timing {
 		{"/timing/heartbeat", f.Heartbeat, 100 * time.Millisecond, time.Minute},
 		{"/timing/message", f.Message, 200 * time.Millisecond, 5 * time.Minute},
 		{"/timing/audit", f.Audit, 100 * time.Millisecond, time.Hour},
+		{"/timing/scrub", f.Scrub, time.Minute, 30 * 24 * time.Hour},
 		{"/timing/checkpoint", f.Checkpoint, 100 * time.Millisecond, time.Hour},
 		{"/timing/feed_beat", f.FeedBeat, 100 * time.Millisecond, 20 * time.Second},
 		{"/timing/drain", f.Drain, 100 * time.Millisecond, time.Minute},
@@ -49,7 +51,7 @@ func (f *timingFile) load(r *reader) hub.Timing {
 		}
 	}
 	return hub.Timing{
-		Heartbeat: f.Heartbeat, Message: f.Message, Audit: f.Audit,
+		Heartbeat: f.Heartbeat, Message: f.Message, Audit: f.Audit, Scrub: f.Scrub,
 		Checkpoint: f.Checkpoint, FeedBeat: f.FeedBeat, Drain: f.Drain, DiskStall: f.DiskStall,
 	}
 }
