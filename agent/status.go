@@ -64,17 +64,6 @@ func (a *Agent) Status() (admin.Status, error) {
 	return status, err
 }
 
-// waiting counts the holds that ask for a person.
-func waiting(tx store.Tx) (n int, err error) {
-	holds, err := core.Holds(tx, "")
-	for _, h := range holds {
-		if !h.Quiet {
-			n++
-		}
-	}
-	return n, err
-}
-
 func (a *Agent) systemStatus(tx store.Tx, s *System) (admin.SystemStatus, error) {
 	st, err := core.StatusOf(tx, s.Name)
 	out := admin.SystemStatus{
@@ -86,37 +75,6 @@ func (a *Agent) systemStatus(tx store.Tx, s *System) (admin.SystemStatus, error)
 		out.Listed = &at
 	}
 	return out, err
-}
-
-// Holds implements admin.Agent.
-func (a *Agent) Holds() ([]admin.Hold, error) {
-	var out []admin.Hold
-	err := a.store.View(func(tx store.Tx) error {
-		holds, err := core.Holds(tx, "")
-		for _, h := range holds {
-			out = append(out, admin.Hold{
-				System: h.System, Pact: string(a.pactOf(h.System)), Record: h.Record.String(),
-				Key: string(h.Key), Field: string(h.Field), Code: h.Code, Message: h.Message,
-				Since: time.UnixMilli(h.SinceMillis).UTC(), Keep: h.Quiet,
-			})
-		}
-		return err
-	})
-	return out, err
-}
-
-// Release implements admin.Agent.
-func (a *Agent) Release(r admin.Release) error {
-	record, err := crdt.ParseRecordID(r.Record)
-	if err != nil {
-		return fmt.Errorf("%w: %w", admin.ErrInvalid, err)
-	}
-	if a.systems[r.System] == nil {
-		return fmt.Errorf("%w: no system %q", admin.ErrInvalid, r.System)
-	}
-	return a.engine.Step(func(now int64) core.Event {
-		return core.Released{NowMillis: now, System: r.System, Record: record, Field: crdt.Field(r.Field)}
-	})
 }
 
 // Poll implements admin.Agent: every system is listed now.

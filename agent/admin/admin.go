@@ -3,6 +3,9 @@
 //
 //	GET  /v1/status         Status
 //	GET  /v1/holds          []Hold
+//	GET  /v1/holds/causes   []Cause
+//	POST /v1/holds/pick     HoldsPicked -> []Hold
+//	POST /v1/holds/handle   HoldVerb -> HoldsHandled
 //	POST /v1/holds/release  Release -> 204
 //	POST /v1/conflicts      ConflictsAsked -> []Conflict
 //	POST /v1/restore        Restore -> Restoration
@@ -23,6 +26,9 @@ const who = "agent"
 type Agent interface {
 	Status() (Status, error)
 	Holds() ([]Hold, error)
+	Causes() ([]Cause, error)
+	HoldsOf(HoldsPicked) ([]Hold, error)
+	HandleHolds(HoldVerb) (HoldsHandled, error)
 	Release(Release) error
 	Conflicts(ConflictsAsked) ([]Conflict, error)
 	Restore(Restore) (Restoration, error)
@@ -47,6 +53,11 @@ func Handler(agent Agent) http.Handler {
 				holds = []Hold{}
 			}
 			return holds, err
+		}),
+		adminhttp.Ask("GET /v1/holds/causes", func(context.Context) ([]Cause, error) { return agent.Causes() }),
+		adminhttp.Call("POST /v1/holds/pick", func(_ context.Context, p HoldsPicked) ([]Hold, error) { return agent.HoldsOf(p) }),
+		adminhttp.Call("POST /v1/holds/handle", func(_ context.Context, v HoldVerb) (HoldsHandled, error) {
+			return agent.HandleHolds(v)
 		}),
 		adminhttp.Tell("POST /v1/holds/release", func(_ context.Context, r Release) error { return agent.Release(r) }),
 		adminhttp.Call("POST /v1/conflicts", func(_ context.Context, asked ConflictsAsked) ([]Conflict, error) {

@@ -48,6 +48,14 @@ func (a *agent) Restore(r admin.Restore) (admin.Restoration, error) {
 	return admin.Restoration{Record: r.Record, Field: r.Field}, a.err
 }
 
+func (a *agent) Causes() ([]admin.Cause, error) { return nil, a.err }
+
+func (a *agent) HoldsOf(admin.HoldsPicked) ([]admin.Hold, error) { return a.holds, a.err }
+
+func (a *agent) HandleHolds(admin.HoldVerb) (admin.HoldsHandled, error) {
+	return admin.HoldsHandled{}, a.err
+}
+
 // socket returns a path that is short enough whatever the test is called.
 func socket(t *testing.T) string {
 	t.Helper()

@@ -27,6 +27,21 @@ func (c *Client) Holds(ctx context.Context) (h []Hold, err error) {
 	return h, c.call(ctx, http.MethodGet, "/v1/holds", nil, &h)
 }
 
+// Causes groups what waits for a person.
+func (c *Client) Causes(ctx context.Context) (out []Cause, err error) {
+	return out, c.call(ctx, http.MethodGet, "/v1/holds/causes", nil, &out)
+}
+
+// HoldsOf lists the holds that p picks.
+func (c *Client) HoldsOf(ctx context.Context, p HoldsPicked) (out []Hold, err error) {
+	return out, c.call(ctx, http.MethodPost, "/v1/holds/pick", p, &out)
+}
+
+// HandleHolds says a word on holds.
+func (c *Client) HandleHolds(ctx context.Context, v HoldVerb) (out HoldsHandled, err error) {
+	return out, c.call(ctx, http.MethodPost, "/v1/holds/handle", v, &out)
+}
+
 // Release says that a hold is mended.
 func (c *Client) Release(ctx context.Context, r Release) error {
 	return c.call(ctx, http.MethodPost, "/v1/holds/release", r, nil)

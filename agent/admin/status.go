@@ -55,20 +55,6 @@ type SystemStatus struct {
 	InDoubt int        `json:"inDoubt"`          // of these, writes that may have happened
 }
 
-// Hold is one field, record or comment that waits for a person.
-type Hold struct {
-	System  string    `json:"system"`
-	Pact    string    `json:"pact"`
-	Record  string    `json:"record"`
-	Key     string    `json:"key,omitempty"` // the record's local key
-	Field   string    `json:"field,omitempty"`
-	Code    string    `json:"code"`
-	Message string    `json:"message"`
-	Since   time.Time `json:"since"`
-	// Keep: the field keeps its local value and nobody needs to act.
-	Keep bool `json:"keep,omitempty"`
-}
-
 // Release names a hold that is mended.
 type Release struct {
 	System string `json:"system"`

@@ -60,6 +60,10 @@ func codecs() []codec {
 			func(b []byte) ([]byte, error) { v, err := decodeHold(b); return encodeHold(v), err },
 		},
 		{
+			"word", encodeWord(Word{Skip: true, AtMillis: 1, By: "ana", Reason: "r", code: "c", version: id}),
+			func(b []byte) ([]byte, error) { v, err := decodeWord(b); return encodeWord(v), err },
+		},
+		{
 			"intent", encodeIntent(in),
 			func(b []byte) ([]byte, error) { v, err := decodeIntent(b); return encodeIntent(v), err },
 		},

@@ -84,7 +84,7 @@ type Restored struct {
 func (e Restored) now() int64 { return e.NowMillis }
 
 // Answer is what became of a person's word, for whoever gave it. Exactly one
-// comes from the step of a Restored.
+// comes from the step of each event that says so.
 type Answer struct {
 	Refusal Refusal   // zero: it is done
 	Already bool      // it was done before; nothing happened

@@ -1,6 +1,8 @@
 package core
 
 import (
+	"bytes"
+
 	"github.com/entente-sync/entente/agent/store"
 	"github.com/entente-sync/entente/agent/store/pack"
 	"github.com/entente-sync/entente/connectors"
@@ -36,24 +38,37 @@ type Hold struct {
 }
 
 // Holds returns the holds of a system, or of all for "", at most HoldsMax.
-func Holds(tx store.Tx, system string) ([]Hold, error) {
-	prefix := pack.Key(tableHold)
-	if system != "" {
-		prefix = pack.Key(tableHold, system)
-	}
-	var out []Hold
-	err := tx.Scan(prefix, nil, func(_, b []byte) error {
-		h, err := decodeHold(b)
-		if err != nil {
-			return err
-		}
+func Holds(tx store.Tx, system string) (out []Hold, err error) {
+	return out, EachHold(tx, system, nil, func(h Hold) error {
 		if out = append(out, h); len(out) >= HoldsMax {
 			return store.ErrStop
 		}
 		return nil
 	})
-	return out, err
 }
+
+// EachHold calls fn for each hold of a system, or of all for "", in order of
+// record and field, behind the place after (nil: from the first), until fn returns
+// store.ErrStop.
+func EachHold(tx store.Tx, system string, after []byte, fn func(Hold) error) error {
+	prefix := pack.Key(tableHold)
+	if system != "" {
+		prefix = pack.Key(tableHold, system)
+	}
+	if after != nil {
+		after = append(bytes.Clone(after), 0)
+	}
+	return tx.Scan(prefix, after, func(_, b []byte) error {
+		h, err := decodeHold(b)
+		if err != nil {
+			return err
+		}
+		return fn(h)
+	})
+}
+
+// Place is where EachHold goes on behind h.
+func (h *Hold) Place() []byte { return holdKey(h.System, h.Record, h.Field) }
 
 func holdKey(system string, record crdt.RecordID, field crdt.Field) []byte {
 	return pack.Key(tableHold, system, string(record[:]), string(field))
@@ -76,9 +91,17 @@ func (s *step) hold(h Hold) error {
 		return err
 	}
 	h.SinceMillis = s.now
-	if ok && old.Code == h.Code {
+	var reopened bool
+	if ok && (old.Code != h.Code || old.Version != h.Version) {
+		if reopened, err = s.forget(h.System, h.Record, h.Field); err != nil {
+			return err
+		}
+	}
+	same := ok && old.Code == h.Code
+	if same {
 		h.SinceMillis = old.SinceMillis
-	} else if !h.Quiet {
+	}
+	if (!same || reopened) && !h.Quiet {
 		s.emit(Notice{Kind: NoticeHeld, System: h.System, Record: h.Record, Field: h.Field, Code: h.Code})
 	}
 	return s.tx.Set(holdKey(h.System, h.Record, h.Field), encodeHold(h))
@@ -92,6 +115,9 @@ func (s *step) free(system string, record crdt.RecordID, field crdt.Field) error
 	}
 	if !h.Quiet {
 		s.emit(Notice{Kind: NoticeFreed, System: system, Record: record, Field: field, Code: h.Code})
+	}
+	if _, err := s.forget(system, record, field); err != nil {
+		return err
 	}
 	return s.tx.Delete(holdKey(system, record, field))
 }

@@ -131,6 +131,9 @@ func (s *step) take(v *view) error {
 	if err := s.captureFields(v, in); err != nil {
 		return err
 	}
+	if err := s.giveUp(v, in); err != nil {
+		return err
+	}
 	if err := s.captureComments(v, in); err != nil {
 		return err
 	}

@@ -109,6 +109,8 @@ func (s *step) dispatch(ev Event) error {
 		return s.found(e)
 	case Released:
 		return s.released(e)
+	case Handled:
+		return s.handled(e)
 	case Restored:
 		return s.restored(e)
 	case Woken:

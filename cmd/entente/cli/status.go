@@ -9,9 +9,7 @@ import (
 	"os"
 	"path/filepath"
 	"strconv"
-	"strings"
 	"text/tabwriter"
-	"time"
 
 	"github.com/spf13/cobra"
 
@@ -150,69 +148,4 @@ func yes(b bool) string {
 		return "yes"
 	}
 	return "no"
-}
-
-func newHolds() *cobra.Command {
-	var sockets socketsFlag
-	var asJSON bool
-	c := &cobra.Command{
-		Use:   "holds",
-		Short: "List what waits for a person",
-		Args:  cobra.NoArgs,
-		RunE: func(c *cobra.Command, _ []string) error {
-			clients, err := sockets.clients()
-			if err != nil {
-				return err
-			}
-			all, err := collect(c.Context(), clients, (*admin.Client).Holds)
-			if err != nil {
-				return err
-			}
-			holds := []admin.Hold{}
-			for _, h := range all {
-				holds = append(holds, h...)
-			}
-			if asJSON {
-				return writeJSON(c.OutOrStdout(), holds)
-			}
-			return writeHolds(c.OutOrStdout(), holds)
-		},
-	}
-	sockets.add(c)
-	c.Flags().BoolVar(&asJSON, "json", false, "print JSON")
-	c.AddCommand(newRelease())
-	return c
-}
-
-func writeHolds(w io.Writer, holds []admin.Hold) error {
-	t := tabwriter.NewWriter(w, 0, 8, 2, ' ', 0)
-	fmt.Fprintln(t, "SYSTEM\tKEY\tFIELD\tCODE\tSINCE\tRECORD\tMESSAGE")
-	for _, h := range holds {
-		fmt.Fprintf(t, "%s\t%s\t%s\t%s\t%s\t%s\t%s\n", h.System, h.Key, h.Field, h.Code,
-			h.Since.Format(time.DateTime), h.Record, strings.ReplaceAll(h.Message, "\n", " "))
-	}
-	return t.Flush()
-}
-
-func newRelease() *cobra.Command {
-	var socket string
-	var r admin.Release
-	c := &cobra.Command{
-		Use:   "release SYSTEM RECORD [FIELD]",
-		Short: "Say that what a hold named is mended: it is tried again",
-		Args:  cobra.RangeArgs(2, 3),
-		RunE: func(c *cobra.Command, args []string) error {
-			r.System, r.Record = args[0], args[1]
-			if len(args) == 3 {
-				r.Field = args[2]
-			}
-			if err := admin.NewClient(socket).Release(c.Context(), r); err != nil {
-				return &environmentError{err}
-			}
-			return nil
-		},
-	}
-	c.Flags().StringVar(&socket, "socket", "", "admin socket of the agent")
-	mustMark(c, "socket")
-	return c
 }
