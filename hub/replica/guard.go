@@ -111,7 +111,7 @@ func (v *View) CheckRemove(node string) *Refusal {
 // for it.
 func (v *View) CheckReplaced(node, by string) *Refusal {
 	successor, ok := v.member(by)
-	if !ok || !successor.Voter || !successor.Alive || successor.Behind > lagEntriesMax {
+	if !ok || by == node || !successor.Voter || !successor.Alive || successor.Behind > lagEntriesMax {
 		return &Refusal{Code: RefusedBehind, What: by + " does not vote yet, or does not answer"}
 	}
 	if rest := v.without(node); rest.Tolerance() < max(0, v.Tolerance()) {

@@ -33,6 +33,10 @@ type Member struct {
 	Behind uint64
 }
 
+// mayVote: a voter that does not answer, or lacks entries, costs the cluster a
+// failure that it could bear.
+func (m Member) mayVote() bool { return !m.Voter && m.Alive && m.Behind <= lagEntriesMax }
+
 // Members returns all nodes, in the order in which they joined.
 func (r *Replica) Members() ([]Member, error) {
 	servers, _, err := r.configuration()
@@ -121,7 +125,7 @@ func (r *Replica) promote(streaks map[string]int) {
 		return
 	}
 	for _, m := range members {
-		if m.Voter || !m.Alive || m.Behind > lagEntriesMax {
+		if !m.mayVote() {
 			delete(streaks, m.Node)
 			continue
 		}
