@@ -14,6 +14,7 @@ import (
 	"github.com/entente-sync/entente/hub/command"
 	"github.com/entente-sync/entente/hub/state"
 	"github.com/entente-sync/entente/hub/store"
+	"github.com/entente-sync/entente/proto/pact"
 )
 
 func target(t testing.TB) Target {
@@ -135,5 +136,47 @@ func TestNewEpoch(t *testing.T) {
 	}
 	if _, err := newEpoch(bytes.NewReader(nil), epoch); err == nil {
 		t.Error("an epoch out of nothing")
+	}
+}
+
+// What pacts keep of old versions is in a backup, counted, and answers after the
+// restore as it did before.
+func TestRestoreHistory(t *testing.T) {
+	m := state.New()
+	p := &pact.Pact{
+		Name: "tickets", Version: 1, Members: []crdt.Site{"acme", "globex"}, Record: "ticket",
+		Fields: []pact.Field{{Name: "title", Type: pact.TypeText}}, Limits: pact.Limits{HistoryDays: 3},
+	}
+	apply := func(millis int64, cs ...command.Command) {
+		m.Apply(m.Index()+1, command.Entry{TimeMillis: millis, DriftMaxMillis: 1000, Commands: cs})
+	}
+	apply(now, &command.Found{Hub: hubID, Epoch: epoch}, &command.PutPact{Document: p.Encode()})
+	first := op("tickets", 1)
+	second := op("tickets", 2)
+	second.Key, second.Base.Pred = first.Key, first.ID()
+	apply(now, &command.Publish{Site: "acme", Agent: "main", Pact: "tickets", Epoch: epoch, Ops: []crdt.Op{first}})
+	apply(now+5000, &command.Publish{Site: "acme", Agent: "main", Pact: "tickets", Epoch: epoch, Ops: []crdt.Op{second}})
+	b := encode(t, m)
+	report, err := Check(bytes.NewReader(b), nil)
+	if err != nil || report.History != 2 {
+		t.Fatalf("%d versions of history, want 2: %v", report.History, err)
+	}
+	to := target(t)
+	if _, err := Restore(bytes.NewReader(b), to); err != nil {
+		t.Fatal(err)
+	}
+	s, err := store.Open(filepath.Join(to.Dir, "state"), store.Options{})
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer s.Close()
+	back := state.New()
+	if err := s.LoadInto(back, s); err != nil {
+		t.Fatal(err)
+	}
+	at := state.Moment{Pact: "tickets", Type: "ticket", Record: first.Key.Record, Millis: now + 4000, Limit: 9, BytesMax: 1 << 20}
+	got, err := back.AsOf(at)
+	if err != nil || len(got.Versions) != 1 || got.Versions[0].Register.Op.ID() != first.ID() || got.Versions[0].Millis != now {
+		t.Fatalf("restored history answers %+v, %v", got, err)
 	}
 }

@@ -42,7 +42,7 @@ type machine struct {
 
 	index   atomic.Uint64 // newest raft index seen
 	cuts    atomic.Bool   // the log is cut below the next checkpoint, so it must be verified
-	applied atomic.Int64  // bytes of commands applied since the last image was taken
+	applied atomic.Int64  // bytes of commands applied, and of history, since the last image was taken
 
 	mu      sync.Mutex
 	pending []*state.Changes // taken and not yet durable, oldest first; guarded by mu
@@ -86,7 +86,7 @@ func (m *machine) apply(entry *raft.Log) state.Result {
 	}
 	result := m.state.Apply(entry.Index, decoded)
 	done()
-	m.applied.Add(int64(len(entry.Data)))
+	m.applied.Add(int64(len(entry.Data) + result.HistoryBytes))
 	for i, c := range result.Commands {
 		if tally, ok := decoded.Commands[i].(*command.Tally); ok {
 			m.counted(entry.Index, tally, c)
@@ -153,6 +153,22 @@ func (p pages) Page(name state.PageName, index uint64) ([]byte, error) {
 		p.latch.trip(err)
 	}
 	return data, err
+}
+
+func (p pages) Kept(key *crdt.Key, from crdt.Offset, index uint64, visit func([]byte) (bool, error)) error {
+	return p.watched(p.Store.Kept(key, from, index, visit))
+}
+
+func (p pages) AllKept(index uint64, visit func([]byte) error) error {
+	return p.watched(p.Store.AllKept(index, visit))
+}
+
+// watched trips the latch over damage.
+func (p pages) watched(err error) error {
+	if errors.Is(err, store.ErrDamaged) {
+		p.latch.trip(err)
+	}
+	return err
 }
 
 // readSnapshot reads a snapshot and compares all of it with its digests.

@@ -22,12 +22,14 @@ func (m *Machine) Apply(index uint64, e command.Entry) Result {
 		return Result{Skipped: true}
 	}
 	m.index = index
+	m.tick(e.TimeMillis)
 	res := Result{Commands: make([]CommandResult, len(e.Commands))}
 	for i, c := range e.Commands {
 		res.Commands[i] = m.command(c, &e, &res)
 	}
 	slices.Sort(res.Advanced)
 	res.Advanced = slices.Compact(res.Advanced)
+	res.HistoryBytes = m.grown
 	return res
 }
 
@@ -153,6 +155,7 @@ func (m *Machine) install(next *pact.Pact, document []byte, res *Result) Command
 		p = newPactState()
 		m.pacts[next.Name] = p
 	}
+	m.keepHistory(p, next.Limits.HistoryDays)
 	p.agreed, p.document = next, bytes.Clone(document)
 	m.advance(next.Name, res)
 	return CommandResult{Version: next.Version}

@@ -44,6 +44,9 @@ type Changes struct {
 	Pages   []Page      // that are new, or have grown
 	Thinned []*Thinned  // that lose their dead versions
 	Emptied []PageName  // that are no more, if they ever were
+	Kept    []Kept      // versions that join the history
+	Cuts    []Cut       // sorted: what may leave it; of pacts that are not here, all may
+	Archive Archive     // history that came with an image; nil is none
 
 	generation uint64 // of the Machine's state
 }
@@ -91,6 +94,7 @@ func (m *Machine) TakeDirty() *Changes {
 		d.author.dirty = false
 	}
 	sortRows(c.Pacts, c.Authors)
+	m.takeHistory(c)
 	if m.index > m.taken { // else a store would take nothing, not even what is thin
 		for _, name := range m.names() {
 			m.pacts[name].feed.take(name, c)
@@ -135,6 +139,9 @@ func (m *Machine) Persisted(c *Changes) {
 	if c.generation != m.generation || m.source == nil {
 		return // the state has been replaced since, or nobody has its pages
 	}
+	for _, p := range m.pacts {
+		p.history.persisted(c.Meta.Index)
+	}
 	for _, t := range c.Thinned {
 		m.keptBytes -= len(t.page.data)
 		t.page.adopt(&t.thin)
@@ -174,10 +181,14 @@ func (m *Machine) keep(g *page) {
 func (m *Machine) meta() Meta {
 	return Meta{
 		Index: m.index, Hub: m.hub, Epoch: m.epoch, Pacts: m.sums(),
-		AuditIndex: m.auditIndex, AuditPacts: m.auditPacts, Roster: m.roster.sum(),
+		AuditIndex: m.auditIndex, AuditPacts: m.auditPacts, Roster: m.roster.sum(), ClockMillis: m.clock,
 	}
 }
 
 func (p *pactState) row() PactRow {
-	return PactRow{Pact: p.agreed.Name, Document: p.document, Lineage: slices.Clip(p.lineage)}
+	row := PactRow{Pact: p.agreed.Name, Document: p.document, Lineage: slices.Clip(p.lineage)}
+	if p.history != nil {
+		row.HistoryMillis, row.HistoryHead = p.history.since, p.history.head
+	}
+	return row
 }

@@ -18,6 +18,7 @@ type disk struct {
 	pacts   map[crdt.Pact]state.PactRow
 	authors map[crdt.Author]state.AuthorRow
 	pages   map[state.PageName][]written
+	history []written        // messages, never removed
 	taken   []*state.Changes // not yet written
 }
 
@@ -96,6 +97,12 @@ func (d *disk) write(t tb, c *state.Changes) {
 	for _, name := range c.Emptied {
 		put(name, nil)
 	}
+	for i := range c.Kept {
+		_ = c.Kept[i].Each(func(message []byte) error {
+			d.history = append(d.history, written{c.Meta.Index, slices.Clone(message)})
+			return nil
+		})
+	}
 }
 
 // at returns a page as it was at a checkpoint.
@@ -122,6 +129,34 @@ func (d *disk) Page(name state.PageName, index uint64) ([]byte, error) {
 }
 
 func (*disk) Hold(uint64) func() { return func() {} }
+
+func (d *disk) Kept(key *crdt.Key, from crdt.Offset, index uint64, visit func([]byte) (bool, error)) error {
+	var op crdt.Op
+	more := true
+	return d.AllKept(index, func(message []byte) error {
+		v, err := state.ReadKept(message)
+		if err == nil {
+			err = v.Op(&op, new(crdt.Names))
+		}
+		if err == nil && more && v.Offset >= from && op.Key == *key {
+			more, err = visit(message)
+		}
+		return err
+	})
+}
+
+func (d *disk) AllKept(index uint64, visit func([]byte) error) error {
+	d.mu.Lock()
+	defer d.mu.Unlock()
+	for _, w := range d.history {
+		if w.index <= index {
+			if err := visit(w.data); err != nil {
+				return err
+			}
+		}
+	}
+	return nil
+}
 
 // load makes a Machine of the newest checkpoint.
 func (d *disk) load(t tb) *state.Machine {

@@ -33,8 +33,8 @@ type placed struct {
 const sweepMin = 64
 
 // push appends a version, whose offset is above every other, and returns the
-// number of its page.
-func (f *feed) push(e *entry) uint32 {
+// number of its page, and what it appended, which nothing changes any more.
+func (f *feed) push(e *entry) (uint32, []byte) {
 	g := f.appendable(e.offset)
 	g.reach(e.offset)
 	n := f.tail
@@ -42,12 +42,14 @@ func (f *feed) push(e *entry) uint32 {
 		g.fresh = true
 		f.fresh = append(f.fresh, n)
 	}
+	before := len(g.data)
 	g.data = appendEntry(g.data, e)
+	pushed := slices.Clip(g.data[before:])
 	if len(g.data) >= pageFull {
 		f.seal()
 		f.busy = true
 	}
-	return n
+	return n, pushed
 }
 
 // appendable returns the page that a version at offset goes into.

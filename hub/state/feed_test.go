@@ -31,7 +31,8 @@ func TestFeedSweeps(t *testing.T) {
 			}
 			head++
 			was := current[i]
-			current[i] = at{f.push(small(head)), head}
+			n, _ := f.push(small(head))
+			current[i] = at{n, head}
 			if was.offset != 0 {
 				f.drop(was.page, was.offset)
 			}

@@ -43,6 +43,10 @@ type PactRow struct {
 	Pact     crdt.Pact
 	Document []byte // canonical bytes of package pact
 	Lineage  crdt.Lineage
+	// Where the pact's history begins: a leader's clock, and the newest offset then;
+	// zero if it keeps none.
+	HistoryMillis int64
+	HistoryHead   crdt.Offset
 }
 
 // Meta is the summary of a state. It alone says which rows belong to it.
@@ -58,6 +62,9 @@ type Meta struct {
 	AuditPacts []command.PactDigest
 	// Roster is the digest of the roster; zero while that is empty.
 	Roster [sha256.Size]byte
+	// ClockMillis is the greatest clock of a leader in the log since some pact keeps
+	// history; 0 while none does.
+	ClockMillis int64
 }
 
 // Image is a whole state, decoded: for states of moderate size. Treat it as
@@ -70,6 +77,8 @@ type Image struct {
 	// Registers, each once. A Machine gives them in ascending order of offset
 	// within a pact; Restore takes them in any order.
 	Registers []*Stored
+	// History is what pacts keep of old versions; nil is nothing.
+	History Archive
 }
 
 // Image returns the whole state, of a Machine that has all of it in memory. Where
@@ -93,6 +102,10 @@ type Frozen struct {
 	Pacts   []PactRow   // sorted
 	Authors []AuthorRow // sorted
 	feeds   []frozenFeed
+	history []Kept // that the source lacks
+	archive Archive
+	source  Source // nil: none
+	saved   uint64 // index of the checkpoint that the source shall read
 	release func()
 }
 
@@ -110,14 +123,16 @@ func (m *Machine) Freeze() *Frozen {
 		f.Roster = m.roster
 	}
 	if m.source != nil {
-		f.release = m.source.Hold(m.saved)
+		f.source, f.saved, f.release = m.source, m.saved, m.source.Hold(m.saved)
 	}
+	f.archive = m.archive
 	for _, name := range m.names() {
 		p := m.pacts[name]
 		f.Pacts = append(f.Pacts, p.row())
 		f.feeds = append(f.feeds, frozenFeed{
 			reader: reader{m.source, m.saved, name, nil}, views: p.feed.views(0, math.MaxInt),
 		})
+		f.history = append(f.history, p.history.unsaved(name)...)
 		for _, a := range p.byName {
 			f.Authors = append(f.Authors, a.row(name))
 		}
@@ -167,7 +182,19 @@ func (f *Frozen) Image() (*Image, error) {
 			return nil, err
 		}
 	}
-	return img, nil
+	if f.source == nil { // then it is in memory, or in the archive
+		img.History = f.unsourced()
+		return img, nil
+	}
+	var history messages
+	err := f.History(func(message []byte) error {
+		history = append(history, slices.Clone(message))
+		return nil
+	})
+	if len(history) > 0 {
+		img.History = history
+	}
+	return img, err
 }
 
 // sortRows orders what comes out of maps.

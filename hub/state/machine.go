@@ -40,6 +40,13 @@ type Machine struct {
 	auditIndex uint64
 	auditPacts []command.PactDigest
 
+	clock    int64   // greatest of the leaders' since a pact keeps history, in ms; 0 while none does
+	keepers  int     // pacts that keep history
+	now      int64   // clock of the entry that is applied, in ms
+	grown    int     // bytes that history holds on to because of that entry
+	archive  Archive // history of the image that this was restored from, while no source has it
+	archived bool    // Changes have taken it
+
 	dirty dirty
 	taken uint64 // index of the newest Changes
 

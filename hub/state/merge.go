@@ -159,8 +159,11 @@ func (m *Machine) put(p *pactState, rec, field uint32, v *version) uint32 {
 	if v.Birth.IsZero() {
 		v.Birth = crdt.Position{Epoch: m.epoch, Offset: p.head}
 	}
-	page := p.feed.push(&entry{op: v.canonical, offset: p.head, birth: v.Birth})
+	page, pushed := p.feed.push(&entry{op: v.canonical, offset: p.head, birth: v.Birth})
 	at := p.place(rec, field)
+	if p.history != nil {
+		m.grown += p.history.keep(at, kept{message: pushed, at: m.clock, offset: p.head, replaced: p.rows.at(at).offset})
+	}
 	p.fill(at, &v.Register, p.head, page)
 	p.registers.Add(v.Digest)
 	return at

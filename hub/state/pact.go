@@ -23,6 +23,7 @@ type pactState struct {
 	registers crdt.Multiset         // of every current version
 	types     names
 	fields    names
+	history   *history // nil: none is kept
 
 	authors []*author // by the number in a row; number 0 is nil
 	byName  map[crdt.Author]*author

@@ -23,6 +23,13 @@ type Source interface {
 	Page(name PageName, index uint64) ([]byte, error)
 	// Hold keeps the pages of that checkpoint readable until it is released.
 	Hold(index uint64) (release func())
+	// Kept calls visit with messages (HistoryVersion of storage.proto) of a register's
+	// versions from an offset on, ascending, as of the checkpoint of that index, until
+	// visit says that it is enough; or it answers ErrPageGone. A message is valid
+	// until visit returns.
+	Kept(key *crdt.Key, from crdt.Offset, index uint64, visit func(message []byte) (more bool, err error)) error
+	// AllKept is Kept for every register.
+	AllKept(index uint64, visit func(message []byte) error) error
 }
 
 // PageName names one page of a hub.

@@ -49,7 +49,11 @@ func (m *Machine) restore(img *Image, source Source, keptMax int) error {
 			return err
 		}
 	}
-	return m.take(l, source, keptMax)
+	if err := m.take(l, source, keptMax); err != nil {
+		return err
+	}
+	m.archive = img.History
+	return nil
 }
 
 // FullChanges returns an image as Changes to nothing, checked as Restore does.
@@ -110,6 +114,9 @@ func (l *Loader) Pact(row *PactRow) error {
 	}
 	p := newPactState()
 	p.agreed, p.document, p.lineage = agreed, row.Document, row.Lineage
+	if row.HistoryMillis > 0 {
+		p.history = newHistory(row.HistoryMillis, row.HistoryHead, agreed.Limits.HistoryDays)
+	}
 	for _, d := range l.meta.Pacts {
 		if d.Pact == row.Pact {
 			p.records.found.reserve(int(min(d.Registers.Count(), reserveMax)))
@@ -150,7 +157,8 @@ func (l *Loader) register(s *Stored) error {
 		return fmt.Errorf("%w: offset %d is there twice", ErrDamaged, s.Offset)
 	}
 	e := entry{op: op.AppendCanonical(nil), offset: s.Offset, birth: s.Register.Birth}
-	return p.load(&s.Register, s.Offset, p.feed.push(&e))
+	n, _ := p.feed.push(&e)
+	return p.load(&s.Register, s.Offset, n)
 }
 
 // Digests returns the digest of each op in a page, for Page: the dear part of
@@ -248,6 +256,11 @@ func (l *Loader) finish() error {
 	if len(l.pacts) != len(l.meta.Pacts) {
 		return fmt.Errorf("%w: %d pacts, %d recorded", ErrDamaged, len(l.pacts), len(l.meta.Pacts))
 	}
+	for _, p := range l.pacts {
+		if p.history != nil && (l.meta.ClockMillis < p.history.since || p.agreed.Limits.HistoryDays <= 0) {
+			return fmt.Errorf("%w: pact %s keeps history since a time that was not yet", ErrDamaged, p.agreed.Name)
+		}
+	}
 	if l.roster.sum() != l.meta.Roster || !l.roster.check() {
 		return fmt.Errorf("%w: the roster does not have the digest that was recorded for it", ErrDamaged)
 	}
@@ -276,6 +289,12 @@ func (m *Machine) take(l *Loader, source Source, keptMax int) error {
 	m.index, m.hub, m.epoch, m.pacts = l.meta.Index, l.meta.Hub, l.meta.Epoch, l.pacts
 	m.roster = l.roster
 	m.auditIndex, m.auditPacts = l.meta.AuditIndex, l.meta.AuditPacts
+	m.clock, m.keepers, m.archive, m.archived = l.meta.ClockMillis, 0, nil, false
+	for _, p := range l.pacts {
+		if p.history != nil {
+			m.keepers++
+		}
+	}
 	m.dirty, m.taken = dirty{}, 0
 	m.generation++
 	m.source, m.saved = source, l.meta.Index

@@ -101,4 +101,7 @@ type Result struct {
 	Commands []CommandResult // one for each command, in order
 	// Advanced names the pacts whose head, document or epoch changed, sorted.
 	Advanced []crdt.Pact
+	// HistoryBytes is about how much memory the entry's versions take, until they
+	// are in a checkpoint, because pacts keep history.
+	HistoryBytes int
 }

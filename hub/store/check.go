@@ -15,6 +15,7 @@ import (
 type Checked struct {
 	Meta                      state.Meta
 	Pacts, Authors, Registers uint64
+	History                   uint64 // old and current versions that pacts keep
 }
 
 // SnapshotMeta reads a snapshot's first record only, and checks no more than that.
@@ -53,10 +54,16 @@ type tally struct {
 	Checked
 	pacts map[crdt.Pact]*command.PactDigest
 	names *interner
+	known crdt.Names
 	one   state.Image // the row at hand
 }
 
 func (t *tally) row(kind byte, value []byte) error {
+	if kind == kindKept {
+		t.History++
+		_, _, err := readKept(value, &t.known)
+		return err
+	}
 	img := &t.one
 	*img = state.Image{Pacts: img.Pacts[:0], Authors: img.Authors[:0], Registers: img.Registers[:0]}
 	if err := add(img, kind, value, t.names); err != nil {

@@ -34,7 +34,10 @@ func (s *Store) checkpoint(c *state.Changes) error {
 	if err := s.look(); err != nil {
 		return err
 	}
-	w := &writer{db: s.db, from: s.ts, at: max(c.Meta.Index, s.newest+1), pages: s.pages, leftovers: s.leftovers}
+	w := &writer{
+		db: s.db, from: s.ts, at: max(c.Meta.Index, s.newest+1), pages: s.pages, leftovers: s.leftovers,
+		kept: s.kept, keptBefore: s.kept, fresh: s.fresh, verified: s.verified, pruned: s.pruned,
+	}
 	if err := w.write(stateDir(s.dir, s.number), c, s.old); err != nil {
 		return err
 	}
@@ -43,6 +46,7 @@ func (s *Store) checkpoint(c *state.Changes) error {
 	}
 	s.advance(c.Meta.Index, w.at)
 	s.newest, s.leftovers, s.old = w.at, nil, false
+	s.kept, s.fresh, s.pruned = w.kept, w.fresh, w.pruned
 	return nil
 }
 
@@ -86,6 +90,11 @@ type writer struct {
 	pages     *pages
 	leftovers map[string]struct{} // not yet put right
 	batch     *badger.WriteBatch
+
+	kept, keptBefore pageSum // the history, now and in the checkpoint before
+	fresh            pageSum // what joined it behind the timestamp verified
+	verified         uint64
+	pruned           []byte // where pruning goes on
 }
 
 // write makes changes durable. The directory is synced before the meta row, so
@@ -159,7 +168,7 @@ func (w *writer) rows(c *state.Changes) error {
 			return err
 		}
 	}
-	return nil
+	return w.history(c)
 }
 
 func (w *writer) page(name state.PageName, data []byte) error {
@@ -203,6 +212,9 @@ func (w *writer) putRight() error {
 		case errors.Is(err, badger.ErrKeyNotFound):
 			err = w.batch.Delete([]byte(key))
 		case err == nil:
+			if key[0] == kindKept && item.Version() <= w.verified {
+				w.fresh.add(pageTerm([]byte(key), row))
+			}
 			err = w.batch.Set([]byte(key), row)
 		}
 		if err != nil {
@@ -215,7 +227,11 @@ func (w *writer) putRight() error {
 func (w *writer) meta(m *state.Meta) error {
 	txn := w.db.NewTransactionAt(newestIndex, true)
 	defer txn.Discard()
-	if err := set(txn, []byte{kindMeta}, appendMetaRow(header(256), m, w.pages.sum)); err != nil {
+	row := appendMetaRow(header(256), m, w.pages.sum, w.kept)
+	if m.ClockMillis > 0 || w.kept.count > 0 {
+		row[0] = historyFormat
+	}
+	if err := set(txn, []byte{kindMeta}, row); err != nil {
 		return err
 	}
 	return txn.CommitAt(w.at, nil)
@@ -225,6 +241,7 @@ func (w *writer) meta(m *state.Meta) error {
 type metaRow struct {
 	state.Meta
 	pages pageSum
+	kept  pageSum
 	ts    uint64
 	old   bool // the checkpoint has a row for each register
 }
@@ -233,6 +250,11 @@ func newestMeta(db *badger.DB) (m metaRow, err error) {
 	defer rescue(&err)
 	txn := db.NewTransactionAt(newestIndex, false)
 	defer txn.Discard()
+	return metaOf(txn)
+}
+
+// metaOf reads the meta row that a transaction sees.
+func metaOf(txn *badger.Txn) (m metaRow, err error) {
 	item, err := txn.Get([]byte{kindMeta})
 	if errors.Is(err, badger.ErrKeyNotFound) {
 		return metaRow{}, nil
@@ -244,7 +266,7 @@ func newestMeta(db *badger.DB) (m metaRow, err error) {
 	err = item.Value(func(row []byte) error {
 		value, err := open(item.Key(), row)
 		if err == nil {
-			m.Meta, m.pages, err = readMetaRow(value)
+			m.Meta, m.pages, m.kept, err = readMetaRow(value)
 			m.old = row[0] == 1
 		}
 		return err

@@ -72,7 +72,7 @@ func refuseOrphans(dir string) error {
 // writeCurrent replaces the file durably.
 func writeCurrent(dir string, c current) error {
 	path := filepath.Join(dir, currentFile)
-	text := fmt.Sprintf("%d %s %d\n", Format, stateName(c.number), c.index)
+	text := fmt.Sprintf("%d %s %d\n", rowFormat, stateName(c.number), c.index)
 	f, err := os.OpenFile(path+".new", os.O_CREATE|os.O_WRONLY|os.O_TRUNC, 0o600)
 	if err != nil {
 		return err

@@ -232,6 +232,9 @@ func (s *Store) verify() error {
 	if found.sum != meta.pages {
 		return fmt.Errorf("%w: pages are missing, left over or of another time", ErrDamaged)
 	}
+	if err := s.verifyHistory(); err != nil {
+		return err
+	}
 	return compareRows(img)
 }
 

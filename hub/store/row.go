@@ -7,12 +7,15 @@ import (
 	"github.com/entente-sync/entente/hub/codec"
 )
 
+// rowFormat is the format of every row that has to do with no history.
+const rowFormat = 2
+
 // rowHeaderBytes: version of the row, CRC32C of key and value.
 const rowHeaderBytes = 1 + 4
 
 // header begins a row: the caller appends the value, set fills in the checksum.
 func header(size int) []byte {
-	return append(make([]byte, 0, rowHeaderBytes+size), Format, 0, 0, 0, 0)
+	return append(make([]byte, 0, rowHeaderBytes+size), rowFormat, 0, 0, 0, 0)
 }
 
 func set(w interface{ Set(k, v []byte) error }, key, row []byte) error {

@@ -21,6 +21,7 @@ const (
 	kindAuthor   = 'a'
 	kindRegister = 'r' // of format 1, and of snapshots
 	kindPage     = 'v'
+	kindKept     = 'h'
 )
 
 func pactKey(name crdt.Pact) []byte { return append([]byte{kindPact}, name...) }
@@ -99,28 +100,29 @@ func readRegister(b []byte, names *interner) (*state.Stored, error) {
 }
 
 // appendMeta is the meta record of a snapshot; the meta row of a checkpoint says
-// besides which pages there are.
-func appendMeta(b []byte, m *state.Meta) []byte { return appendMetaRow(b, m, pageSum{}) }
+// besides which pages and old versions there are.
+func appendMeta(b []byte, m *state.Meta) []byte { return appendMetaRow(b, m, pageSum{}, pageSum{}) }
 
-func appendMetaRow(b []byte, m *state.Meta, pages pageSum) []byte {
+func appendMetaRow(b []byte, m *state.Meta, pages, kept pageSum) []byte {
 	return wire.AppendMeta(b, &wire.StateMeta{
 		Index: m.Index, Hub: m.Hub, Epoch: m.Epoch, Pacts: digestsOut(m.Pacts),
 		AuditIndex: m.AuditIndex, AuditPacts: digestsOut(m.AuditPacts), Roster: m.Roster,
-		Pages: pages.count, PagesSum: pages.sum,
+		Pages: pages.count, PagesSum: pages.sum, History: kept.count, HistorySum: kept.sum, ClockMillis: m.ClockMillis,
 	})
 }
 
 func readMeta(b []byte) (state.Meta, error) {
-	m, _, err := readMetaRow(b)
+	m, _, _, err := readMetaRow(b)
 	return m, err
 }
 
-func readMetaRow(b []byte) (state.Meta, pageSum, error) {
+func readMetaRow(b []byte) (meta state.Meta, pages, kept pageSum, err error) {
 	m, err := wire.ReadMeta(b)
 	return state.Meta{
 		Index: m.Index, Hub: m.Hub, Epoch: m.Epoch, Pacts: digestsIn(m.Pacts),
 		AuditIndex: m.AuditIndex, AuditPacts: digestsIn(m.AuditPacts), Roster: m.Roster,
-	}, pageSum{m.Pages, m.PagesSum}, typed(err)
+		ClockMillis: m.ClockMillis,
+	}, pageSum{m.Pages, m.PagesSum}, pageSum{m.History, m.HistorySum}, typed(err)
 }
 
 func digestsOut(in []command.PactDigest) (out []wire.PactDigest) {

@@ -27,6 +27,7 @@ type Scrub struct {
 	names  *interner
 	sums   map[crdt.Pact]*command.PactDigest
 	pages  pageSum
+	kept   pageSum
 	end    func()
 }
 
@@ -104,6 +105,10 @@ func (c *Scrub) step(bytesMax int) (rows, bytes int, done bool, err error) {
 			if err != nil {
 				return err
 			}
+			if item.Key()[0] == kindKept {
+				c.kept.add(pageTerm(item.Key(), row))
+				return checkKept(item.Key(), value)
+			}
 			if item.Key()[0] == kindPage {
 				c.pages.add(pageTerm(item.Key(), row))
 				return nil
@@ -157,6 +162,9 @@ func (c *Scrub) compare() error {
 	}
 	if c.pages != c.meta.pages {
 		return fmt.Errorf("%w: pages are missing, left over or of another time", ErrDamaged)
+	}
+	if c.kept != c.meta.kept {
+		return fmt.Errorf("%w: versions of the history are missing, left over or of another time", ErrDamaged)
 	}
 	for _, want := range c.meta.Pacts {
 		if got := c.sums[want.Pact]; got != nil && !c.meta.old { // pages have a sum of their own

@@ -15,9 +15,10 @@ import (
 	"github.com/entente-sync/entente/proto/wire"
 )
 
-// SnapshotFormat is the version byte of a snapshot, which may change apart from
-// the store's.
-const SnapshotFormat = 1
+// SnapshotFormat is the newest version byte of a snapshot, which may change apart
+// from the store's. Version 2 has history; a state in which no pact keeps any is
+// written as version 1, which an older node of the hub reads.
+const SnapshotFormat = 2
 
 const (
 	snapshotMagic  = "entente hub state\n"
@@ -33,7 +34,10 @@ func WriteSnapshot(w io.Writer, img *state.Image) error {
 		for _, s := range img.Registers {
 			out.record(kindRegister, func(b []byte) []byte { return appendRegister(b, s) })
 		}
-		return nil
+		if img.History == nil || img.Meta.ClockMillis == 0 {
+			return nil
+		}
+		return img.History.Each(out.kept)
 	})
 }
 
@@ -41,18 +45,31 @@ func WriteSnapshot(w io.Writer, img *state.Image) error {
 func WriteFrozen(w io.Writer, f *state.Frozen) error {
 	head := &state.Image{Meta: f.Meta, Roster: f.Roster, Pacts: f.Pacts, Authors: f.Authors}
 	return writeSnapshot(w, head, func(out *recordWriter) error {
-		return f.Registers(func(message []byte) error {
+		err := f.Registers(func(message []byte) error {
 			out.record(kindRegister, func(b []byte) []byte { return append(b, message...) })
 			return out.err
 		})
+		if err != nil {
+			return err
+		}
+		return f.History(out.kept)
 	})
 }
 
-// writeSnapshot writes the registers as it is told, and everything else of img.
-func writeSnapshot(w io.Writer, img *state.Image, registers func(*recordWriter) error) error {
+func (o *recordWriter) kept(message []byte) error {
+	o.record(kindKept, func(b []byte) []byte { return append(b, message...) })
+	return o.err
+}
+
+// writeSnapshot writes versions as it is told, and everything else of img.
+func writeSnapshot(w io.Writer, img *state.Image, versions func(*recordWriter) error) error {
 	buf := bufio.NewWriterSize(w, 256<<10)
 	out := &recordWriter{w: buf, sum: sha256.New()}
-	out.raw(append([]byte(snapshotMagic), SnapshotFormat))
+	format := byte(1)
+	if img.Meta.ClockMillis > 0 {
+		format = SnapshotFormat
+	}
+	out.raw(append([]byte(snapshotMagic), format))
 	out.record(kindMeta, func(b []byte) []byte { return appendMeta(b, &img.Meta) })
 	if img.Roster != nil {
 		out.record(kindRoster, func(b []byte) []byte { return appendRoster(b, img.Roster) })
@@ -63,7 +80,7 @@ func writeSnapshot(w io.Writer, img *state.Image, registers func(*recordWriter) 
 	for i := range img.Authors {
 		out.record(kindAuthor, func(b []byte) []byte { return appendAuthor(b, &img.Authors[i]) })
 	}
-	if err := registers(out); err != nil && out.err == nil {
+	if err := versions(out); err != nil && out.err == nil {
 		out.err = err
 	}
 	end := wire.SnapshotTrailer{Records: out.count, SHA256: [sha256.Size]byte(out.sum.Sum(nil))}
@@ -108,7 +125,16 @@ func (o *recordWriter) raw(b []byte) {
 // rows with the digests in Meta: state.Machine.Restore does.
 func ReadSnapshot(r io.Reader) (*state.Image, error) {
 	img, names := &state.Image{}, newInterner()
-	err := readSnapshot(r, func(kind byte, value []byte) error { return add(img, kind, value, names) })
+	var history spooler
+	err := readSnapshot(r, func(kind byte, value []byte) error {
+		if kind == kindKept {
+			return history.add(value)
+		}
+		return add(img, kind, value, names)
+	})
+	if err == nil {
+		img.History, err = history.end()
+	}
 	if err != nil {
 		return nil, fmt.Errorf("hub snapshot: %w", err)
 	}

@@ -15,9 +15,10 @@ import (
 	"github.com/entente-sync/entente/hub/state"
 )
 
-// Format is the version of the directory's layout and of its rows. Version 1 had a
-// row for each register; it is read, and the next checkpoint makes it version 2.
-const Format = 2
+// Format is the newest version of the directory's layout and of its rows. Version 1
+// had a row for each register; it is read, and the next checkpoint makes it version
+// 2. Version 3 has history; a store without any is written as version 2.
+const Format = 3
 
 // Errors, to be matched with errors.Is.
 var (
@@ -55,8 +56,12 @@ type Store struct {
 	old       bool       // which is one of format 1
 	newest    uint64     // timestamp of any row; 0 before look
 	leftovers map[string]struct{}
-	pages     *pages // nil before look or LoadInto
-	poison    error  // the first failed write: nothing is written after it
+	pages     *pages  // nil before look or LoadInto
+	kept      pageSum // the history of the newest checkpoint
+	fresh     pageSum // what joined it since verified
+	verified  uint64  // timestamp up to which the history was read back, or was there at the start
+	pruned    []byte  // key, without its kind, where pruning goes on
+	poison    error   // the first failed write: nothing is written after it
 
 	reading sync.RWMutex // held, inside mu, while db changes
 
@@ -110,6 +115,7 @@ func (s *Store) open() error {
 		return errors.Join(err, db.Close())
 	}
 	s.number, s.db, s.old = cur.number, db, meta.old
+	s.kept, s.verified = meta.kept, meta.ts
 	s.advance(meta.Index, meta.ts)
 	return nil
 }
@@ -206,6 +212,7 @@ func (s *Store) restore(c *state.Changes) error {
 	s.reading.Unlock()
 	s.advance(c.Meta.Index, w.at)
 	s.old, s.newest, s.leftovers, s.pages = false, w.at, nil, w.pages
+	s.kept, s.fresh, s.verified, s.pruned = w.kept, w.fresh, 0, nil
 	return errors.Join(err, removeOthers(s.dir, number))
 }
 

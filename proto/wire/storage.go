@@ -40,6 +40,9 @@ type StoredPact struct {
 	Pact     crdt.Pact
 	Document []byte // canonical bytes of package pact
 	Lineage  crdt.Lineage
+	// Where the pact's history begins; zero if it keeps none.
+	HistoryMillis int64
+	HistoryHead   crdt.Offset
 }
 
 // StateMeta sums up a state at Index.
@@ -53,6 +56,9 @@ type StateMeta struct {
 	Roster     [sha256.Size]byte // zero while the roster is empty
 	// Pages and PagesSum say which pages a checkpoint has.
 	Pages, PagesSum uint64
+	// History and HistorySum say which old versions a checkpoint has.
+	History, HistorySum uint64
+	ClockMillis         int64 // 0 while no pact keeps history
 }
 
 // PactDigest sums up one pact.
@@ -186,7 +192,10 @@ func ReadAuthor(b []byte) (StoredAuthor, error) {
 
 // AppendPact appends p.
 func AppendPact(b []byte, p *StoredPact) []byte {
-	m := &storagev1.PactHead{Pact: string(p.Pact), Document: p.Document}
+	m := &storagev1.PactHead{
+		Pact: string(p.Pact), Document: p.Document,
+		HistorySinceMs: uint64(p.HistoryMillis), HistoryHead: uint64(p.HistoryHead),
+	}
 	for _, f := range p.Lineage {
 		m.Lineage = append(m.Lineage, &storagev1.Fork{
 			Child: uint64(f.Child), Parent: uint64(f.Parent), At: uint64(f.At), From: uint64(f.From),
@@ -201,7 +210,13 @@ func ReadPact(b []byte) (StoredPact, error) {
 	if err := unmarshal(b, &m); err != nil {
 		return StoredPact{}, err
 	}
-	p := StoredPact{Pact: crdt.Pact(m.GetPact()), Document: m.GetDocument()}
+	p := StoredPact{
+		Pact: crdt.Pact(m.GetPact()), Document: m.GetDocument(),
+		HistoryMillis: int64(m.GetHistorySinceMs()), HistoryHead: crdt.Offset(m.GetHistoryHead()),
+	}
+	if p.HistoryMillis < 0 {
+		return StoredPact{}, fmt.Errorf("stored pact: %w: history since %d", crdt.ErrMalformed, p.HistoryMillis)
+	}
 	for _, f := range m.GetLineage() {
 		p.Lineage = append(p.Lineage, crdt.Fork{
 			Child: crdt.Epoch(f.GetChild()), Parent: crdt.Epoch(f.GetParent()),
@@ -216,6 +231,7 @@ func AppendMeta(b []byte, s *StateMeta) []byte {
 	m := &storagev1.StateMeta{
 		Index: s.Index, Epoch: uint64(s.Epoch), Pacts: encodeDigests(s.Pacts),
 		AuditIndex: s.AuditIndex, AuditPacts: encodeDigests(s.AuditPacts), Pages: s.Pages, PagesSum: s.PagesSum,
+		History: s.History, HistorySum: s.HistorySum, ClockMs: uint64(s.ClockMillis),
 	}
 	if s.Hub != [16]byte{} {
 		m.Hub = s.Hub[:]
@@ -234,7 +250,11 @@ func ReadMeta(b []byte) (StateMeta, error) {
 	}
 	s := StateMeta{
 		Index: m.GetIndex(), Epoch: crdt.Epoch(m.GetEpoch()), AuditIndex: m.GetAuditIndex(),
-		Pages: m.GetPages(), PagesSum: m.GetPagesSum(),
+		Pages: m.GetPages(), PagesSum: m.GetPagesSum(), History: m.GetHistory(), HistorySum: m.GetHistorySum(),
+		ClockMillis: int64(m.GetClockMs()),
+	}
+	if s.ClockMillis < 0 {
+		return StateMeta{}, fmt.Errorf("state meta: %w: a clock of %d ms", crdt.ErrMalformed, s.ClockMillis)
 	}
 	if n := len(m.GetHub()); n != 0 && n != len(s.Hub) {
 		return StateMeta{}, fmt.Errorf("state meta: %w: hub id of %d bytes", crdt.ErrMalformed, n)

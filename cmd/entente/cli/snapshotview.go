@@ -28,6 +28,7 @@ type backupView struct {
 	// Of a verified one.
 	Registers uint64 `json:"registers,omitempty"`
 	Authors   uint64 `json:"authors,omitempty"`
+	History   uint64 `json:"history,omitempty"`
 	Bytes     int64  `json:"bytes,omitempty"`
 	SHA256    string `json:"sha256,omitempty"`
 }
@@ -51,7 +52,7 @@ func viewHeader(h *backup.Header) *backupView {
 
 func viewReport(r *backup.Report) *backupView {
 	v := viewHeader(&r.Header)
-	v.Pacts, v.Registers, v.Authors = viewPacts(r.Meta.Pacts), r.Registers, r.Authors
+	v.Pacts, v.Registers, v.Authors, v.History = viewPacts(r.Meta.Pacts), r.Registers, r.Authors, r.History
 	v.Bytes, v.SHA256 = r.Bytes, hex.EncodeToString(r.SHA256[:])
 	return v
 }
@@ -112,8 +113,9 @@ func writeVerified(c *cobra.Command, r *backup.Report, asJSON bool) error {
 		return err
 	}
 	_, err := fmt.Fprintf(c.OutOrStdout(),
-		"verified: header, %d registers and %d authors by checksum, count and SHA-256 of the file, digests of %d pacts\nsha256   %s\n",
-		r.Registers, r.Authors, r.Pacts, view.SHA256)
+		"verified: header, %d registers and %d authors by checksum, count and SHA-256 of the file, digests of %d pacts\n"+
+			"history  %d versions\nsha256   %s\n",
+		r.Registers, r.Authors, r.Pacts, r.History, view.SHA256)
 	return err
 }
 

@@ -11,14 +11,16 @@
 // Checkpoint row: format byte (2), CRC32C (Castagnoli, big-endian) of format, key
 // and message, then the message. Format 1 had a row for each register, of kind 'r',
 // in place of pages. The key tells which message it is: 'v' RegisterPage, 'm'
-// StateMeta, 'n' Roster, 'p' PactHead, 'a' AuthorState, 'r' StoredRegister.
+// StateMeta, 'n' Roster, 'p' PactHead, 'a' AuthorState, 'r' StoredRegister, 'h'
+// HistoryVersion. A row of kind 'h', and the StateMeta of a state in which a pact
+// keeps history, is of format 3.
 //
-// Snapshot: the magic "entente hub state\n", a format byte (1), then records:
-// kind (as above, and 'z' for the trailer), length of the message (4 bytes,
-// big-endian), message, CRC32C of all three. The StateMeta comes first, then
-// the Roster if there is one, then pacts, authors, registers in ascending offset
-// of each pact, then the SnapshotTrailer. A stream without it, or with bytes
-// behind it, is refused as a whole.
+// Snapshot: the magic "entente hub state\n", a format byte (1, or 2 where a pact
+// keeps history), then records: kind (as above, and 'z' for the trailer), length of
+// the message (4 bytes, big-endian), message, CRC32C of all three. The StateMeta
+// comes first, then the Roster if there is one, then pacts, authors, registers in
+// ascending offset of each pact, history in any order, then the SnapshotTrailer. A
+// stream without it, or with bytes behind it, is refused as a whole.
 //
 // Backup (package hub/backup): the magic "entente hub backup\n", a format byte
 // (1), length (4 bytes, big-endian), BackupHeader, CRC32C of all that; then the
@@ -173,6 +175,70 @@ func (x *RegisterPage) GetRegisters() []*StoredRegister {
 	return nil
 }
 
+// HistoryVersion is one version of a register that is or was current.
+type HistoryVersion struct {
+	state    protoimpl.MessageState `protogen:"open.v1"`
+	Register *StoredRegister        `protobuf:"bytes,1,opt,name=register,proto3" json:"register,omitempty"`
+	// Clock of the leader when it became current, Unix milliseconds: the greatest of
+	// the log up to there, so that it never goes back.
+	AtMs uint64 `protobuf:"varint,2,opt,name=at_ms,json=atMs,proto3" json:"at_ms,omitempty"`
+	// Offset of the version that it replaced; 0 if it was the register's first.
+	Replaced      uint64 `protobuf:"varint,3,opt,name=replaced,proto3" json:"replaced,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *HistoryVersion) Reset() {
+	*x = HistoryVersion{}
+	mi := &file_entente_storage_v1_storage_proto_msgTypes[2]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *HistoryVersion) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*HistoryVersion) ProtoMessage() {}
+
+func (x *HistoryVersion) ProtoReflect() protoreflect.Message {
+	mi := &file_entente_storage_v1_storage_proto_msgTypes[2]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use HistoryVersion.ProtoReflect.Descriptor instead.
+func (*HistoryVersion) Descriptor() ([]byte, []int) {
+	return file_entente_storage_v1_storage_proto_rawDescGZIP(), []int{2}
+}
+
+func (x *HistoryVersion) GetRegister() *StoredRegister {
+	if x != nil {
+		return x.Register
+	}
+	return nil
+}
+
+func (x *HistoryVersion) GetAtMs() uint64 {
+	if x != nil {
+		return x.AtMs
+	}
+	return 0
+}
+
+func (x *HistoryVersion) GetReplaced() uint64 {
+	if x != nil {
+		return x.Replaced
+	}
+	return 0
+}
+
 // AuthorState is how far one author of one pact is known.
 type AuthorState struct {
 	state       protoimpl.MessageState `protogen:"open.v1"`
@@ -195,7 +261,7 @@ type AuthorState struct {
 
 func (x *AuthorState) Reset() {
 	*x = AuthorState{}
-	mi := &file_entente_storage_v1_storage_proto_msgTypes[2]
+	mi := &file_entente_storage_v1_storage_proto_msgTypes[3]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -207,7 +273,7 @@ func (x *AuthorState) String() string {
 func (*AuthorState) ProtoMessage() {}
 
 func (x *AuthorState) ProtoReflect() protoreflect.Message {
-	mi := &file_entente_storage_v1_storage_proto_msgTypes[2]
+	mi := &file_entente_storage_v1_storage_proto_msgTypes[3]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -220,7 +286,7 @@ func (x *AuthorState) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use AuthorState.ProtoReflect.Descriptor instead.
 func (*AuthorState) Descriptor() ([]byte, []int) {
-	return file_entente_storage_v1_storage_proto_rawDescGZIP(), []int{2}
+	return file_entente_storage_v1_storage_proto_rawDescGZIP(), []int{3}
 }
 
 func (x *AuthorState) GetPact() string {
@@ -293,7 +359,7 @@ type RefusedRun struct {
 
 func (x *RefusedRun) Reset() {
 	*x = RefusedRun{}
-	mi := &file_entente_storage_v1_storage_proto_msgTypes[3]
+	mi := &file_entente_storage_v1_storage_proto_msgTypes[4]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -305,7 +371,7 @@ func (x *RefusedRun) String() string {
 func (*RefusedRun) ProtoMessage() {}
 
 func (x *RefusedRun) ProtoReflect() protoreflect.Message {
-	mi := &file_entente_storage_v1_storage_proto_msgTypes[3]
+	mi := &file_entente_storage_v1_storage_proto_msgTypes[4]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -318,7 +384,7 @@ func (x *RefusedRun) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use RefusedRun.ProtoReflect.Descriptor instead.
 func (*RefusedRun) Descriptor() ([]byte, []int) {
-	return file_entente_storage_v1_storage_proto_rawDescGZIP(), []int{3}
+	return file_entente_storage_v1_storage_proto_rawDescGZIP(), []int{4}
 }
 
 func (x *RefusedRun) GetFrom() uint64 {
@@ -349,14 +415,18 @@ type PactHead struct {
 	// Canonical bytes of the pact in force (package pact).
 	Document []byte `protobuf:"bytes,2,opt,name=document,proto3" json:"document,omitempty"`
 	// Ancestry of the epoch, oldest first.
-	Lineage       []*Fork `protobuf:"bytes,3,rep,name=lineage,proto3" json:"lineage,omitempty"`
-	unknownFields protoimpl.UnknownFields
-	sizeCache     protoimpl.SizeCache
+	Lineage []*Fork `protobuf:"bytes,3,rep,name=lineage,proto3" json:"lineage,omitempty"`
+	// Where the history that the pact keeps begins: a clock as in HistoryVersion, and
+	// the newest offset then. 0 and 0 if it keeps none.
+	HistorySinceMs uint64 `protobuf:"varint,4,opt,name=history_since_ms,json=historySinceMs,proto3" json:"history_since_ms,omitempty"`
+	HistoryHead    uint64 `protobuf:"varint,5,opt,name=history_head,json=historyHead,proto3" json:"history_head,omitempty"`
+	unknownFields  protoimpl.UnknownFields
+	sizeCache      protoimpl.SizeCache
 }
 
 func (x *PactHead) Reset() {
 	*x = PactHead{}
-	mi := &file_entente_storage_v1_storage_proto_msgTypes[4]
+	mi := &file_entente_storage_v1_storage_proto_msgTypes[5]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -368,7 +438,7 @@ func (x *PactHead) String() string {
 func (*PactHead) ProtoMessage() {}
 
 func (x *PactHead) ProtoReflect() protoreflect.Message {
-	mi := &file_entente_storage_v1_storage_proto_msgTypes[4]
+	mi := &file_entente_storage_v1_storage_proto_msgTypes[5]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -381,7 +451,7 @@ func (x *PactHead) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use PactHead.ProtoReflect.Descriptor instead.
 func (*PactHead) Descriptor() ([]byte, []int) {
-	return file_entente_storage_v1_storage_proto_rawDescGZIP(), []int{4}
+	return file_entente_storage_v1_storage_proto_rawDescGZIP(), []int{5}
 }
 
 func (x *PactHead) GetPact() string {
@@ -405,6 +475,20 @@ func (x *PactHead) GetLineage() []*Fork {
 	return nil
 }
 
+func (x *PactHead) GetHistorySinceMs() uint64 {
+	if x != nil {
+		return x.HistorySinceMs
+	}
+	return 0
+}
+
+func (x *PactHead) GetHistoryHead() uint64 {
+	if x != nil {
+		return x.HistoryHead
+	}
+	return 0
+}
+
 // Fork says that epoch child knew parent's feed up to offset at: from its
 // beginning, or, where an offer brought it, for what was born at from or later.
 type Fork struct {
@@ -419,7 +503,7 @@ type Fork struct {
 
 func (x *Fork) Reset() {
 	*x = Fork{}
-	mi := &file_entente_storage_v1_storage_proto_msgTypes[5]
+	mi := &file_entente_storage_v1_storage_proto_msgTypes[6]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -431,7 +515,7 @@ func (x *Fork) String() string {
 func (*Fork) ProtoMessage() {}
 
 func (x *Fork) ProtoReflect() protoreflect.Message {
-	mi := &file_entente_storage_v1_storage_proto_msgTypes[5]
+	mi := &file_entente_storage_v1_storage_proto_msgTypes[6]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -444,7 +528,7 @@ func (x *Fork) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use Fork.ProtoReflect.Descriptor instead.
 func (*Fork) Descriptor() ([]byte, []int) {
-	return file_entente_storage_v1_storage_proto_rawDescGZIP(), []int{5}
+	return file_entente_storage_v1_storage_proto_rawDescGZIP(), []int{6}
 }
 
 func (x *Fork) GetChild() uint64 {
@@ -496,15 +580,21 @@ type StateMeta struct {
 	Roster []byte `protobuf:"bytes,7,opt,name=roster,proto3" json:"roster,omitempty"`
 	// In a checkpoint: how many rows of kind 'v' there are, and the sum, modulo 2^64,
 	// of what hub/store makes of each one's key and checksum.
-	Pages         uint64 `protobuf:"varint,8,opt,name=pages,proto3" json:"pages,omitempty"`
-	PagesSum      uint64 `protobuf:"fixed64,9,opt,name=pages_sum,json=pagesSum,proto3" json:"pages_sum,omitempty"`
+	Pages    uint64 `protobuf:"varint,8,opt,name=pages,proto3" json:"pages,omitempty"`
+	PagesSum uint64 `protobuf:"fixed64,9,opt,name=pages_sum,json=pagesSum,proto3" json:"pages_sum,omitempty"`
+	// The same of rows of kind 'h'.
+	History    uint64 `protobuf:"varint,10,opt,name=history,proto3" json:"history,omitempty"`
+	HistorySum uint64 `protobuf:"fixed64,11,opt,name=history_sum,json=historySum,proto3" json:"history_sum,omitempty"`
+	// Greatest clock of a leader in the log, Unix milliseconds, since some pact keeps
+	// history; 0 while none does.
+	ClockMs       uint64 `protobuf:"varint,12,opt,name=clock_ms,json=clockMs,proto3" json:"clock_ms,omitempty"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
 }
 
 func (x *StateMeta) Reset() {
 	*x = StateMeta{}
-	mi := &file_entente_storage_v1_storage_proto_msgTypes[6]
+	mi := &file_entente_storage_v1_storage_proto_msgTypes[7]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -516,7 +606,7 @@ func (x *StateMeta) String() string {
 func (*StateMeta) ProtoMessage() {}
 
 func (x *StateMeta) ProtoReflect() protoreflect.Message {
-	mi := &file_entente_storage_v1_storage_proto_msgTypes[6]
+	mi := &file_entente_storage_v1_storage_proto_msgTypes[7]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -529,7 +619,7 @@ func (x *StateMeta) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use StateMeta.ProtoReflect.Descriptor instead.
 func (*StateMeta) Descriptor() ([]byte, []int) {
-	return file_entente_storage_v1_storage_proto_rawDescGZIP(), []int{6}
+	return file_entente_storage_v1_storage_proto_rawDescGZIP(), []int{7}
 }
 
 func (x *StateMeta) GetIndex() uint64 {
@@ -595,6 +685,27 @@ func (x *StateMeta) GetPagesSum() uint64 {
 	return 0
 }
 
+func (x *StateMeta) GetHistory() uint64 {
+	if x != nil {
+		return x.History
+	}
+	return 0
+}
+
+func (x *StateMeta) GetHistorySum() uint64 {
+	if x != nil {
+		return x.HistorySum
+	}
+	return 0
+}
+
+func (x *StateMeta) GetClockMs() uint64 {
+	if x != nil {
+		return x.ClockMs
+	}
+	return 0
+}
+
 // Roster is what the hub knows of its nodes besides who votes. It is one row,
 // which is there once anything was told of a node.
 type Roster struct {
@@ -609,7 +720,7 @@ type Roster struct {
 
 func (x *Roster) Reset() {
 	*x = Roster{}
-	mi := &file_entente_storage_v1_storage_proto_msgTypes[7]
+	mi := &file_entente_storage_v1_storage_proto_msgTypes[8]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -621,7 +732,7 @@ func (x *Roster) String() string {
 func (*Roster) ProtoMessage() {}
 
 func (x *Roster) ProtoReflect() protoreflect.Message {
-	mi := &file_entente_storage_v1_storage_proto_msgTypes[7]
+	mi := &file_entente_storage_v1_storage_proto_msgTypes[8]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -634,7 +745,7 @@ func (x *Roster) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use Roster.ProtoReflect.Descriptor instead.
 func (*Roster) Descriptor() ([]byte, []int) {
-	return file_entente_storage_v1_storage_proto_rawDescGZIP(), []int{7}
+	return file_entente_storage_v1_storage_proto_rawDescGZIP(), []int{8}
 }
 
 func (x *Roster) GetNodes() []*RosterNode {
@@ -677,7 +788,7 @@ type RosterNode struct {
 
 func (x *RosterNode) Reset() {
 	*x = RosterNode{}
-	mi := &file_entente_storage_v1_storage_proto_msgTypes[8]
+	mi := &file_entente_storage_v1_storage_proto_msgTypes[9]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -689,7 +800,7 @@ func (x *RosterNode) String() string {
 func (*RosterNode) ProtoMessage() {}
 
 func (x *RosterNode) ProtoReflect() protoreflect.Message {
-	mi := &file_entente_storage_v1_storage_proto_msgTypes[8]
+	mi := &file_entente_storage_v1_storage_proto_msgTypes[9]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -702,7 +813,7 @@ func (x *RosterNode) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use RosterNode.ProtoReflect.Descriptor instead.
 func (*RosterNode) Descriptor() ([]byte, []int) {
-	return file_entente_storage_v1_storage_proto_rawDescGZIP(), []int{8}
+	return file_entente_storage_v1_storage_proto_rawDescGZIP(), []int{9}
 }
 
 func (x *RosterNode) GetName() string {
@@ -793,7 +904,7 @@ type RosterToken struct {
 
 func (x *RosterToken) Reset() {
 	*x = RosterToken{}
-	mi := &file_entente_storage_v1_storage_proto_msgTypes[9]
+	mi := &file_entente_storage_v1_storage_proto_msgTypes[10]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -805,7 +916,7 @@ func (x *RosterToken) String() string {
 func (*RosterToken) ProtoMessage() {}
 
 func (x *RosterToken) ProtoReflect() protoreflect.Message {
-	mi := &file_entente_storage_v1_storage_proto_msgTypes[9]
+	mi := &file_entente_storage_v1_storage_proto_msgTypes[10]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -818,7 +929,7 @@ func (x *RosterToken) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use RosterToken.ProtoReflect.Descriptor instead.
 func (*RosterToken) Descriptor() ([]byte, []int) {
-	return file_entente_storage_v1_storage_proto_rawDescGZIP(), []int{9}
+	return file_entente_storage_v1_storage_proto_rawDescGZIP(), []int{10}
 }
 
 func (x *RosterToken) GetId() []byte {
@@ -883,7 +994,7 @@ type PactDigest struct {
 
 func (x *PactDigest) Reset() {
 	*x = PactDigest{}
-	mi := &file_entente_storage_v1_storage_proto_msgTypes[10]
+	mi := &file_entente_storage_v1_storage_proto_msgTypes[11]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -895,7 +1006,7 @@ func (x *PactDigest) String() string {
 func (*PactDigest) ProtoMessage() {}
 
 func (x *PactDigest) ProtoReflect() protoreflect.Message {
-	mi := &file_entente_storage_v1_storage_proto_msgTypes[10]
+	mi := &file_entente_storage_v1_storage_proto_msgTypes[11]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -908,7 +1019,7 @@ func (x *PactDigest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use PactDigest.ProtoReflect.Descriptor instead.
 func (*PactDigest) Descriptor() ([]byte, []int) {
-	return file_entente_storage_v1_storage_proto_rawDescGZIP(), []int{10}
+	return file_entente_storage_v1_storage_proto_rawDescGZIP(), []int{11}
 }
 
 func (x *PactDigest) GetPact() string {
@@ -973,7 +1084,7 @@ type SnapshotTrailer struct {
 
 func (x *SnapshotTrailer) Reset() {
 	*x = SnapshotTrailer{}
-	mi := &file_entente_storage_v1_storage_proto_msgTypes[11]
+	mi := &file_entente_storage_v1_storage_proto_msgTypes[12]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -985,7 +1096,7 @@ func (x *SnapshotTrailer) String() string {
 func (*SnapshotTrailer) ProtoMessage() {}
 
 func (x *SnapshotTrailer) ProtoReflect() protoreflect.Message {
-	mi := &file_entente_storage_v1_storage_proto_msgTypes[11]
+	mi := &file_entente_storage_v1_storage_proto_msgTypes[12]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -998,7 +1109,7 @@ func (x *SnapshotTrailer) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use SnapshotTrailer.ProtoReflect.Descriptor instead.
 func (*SnapshotTrailer) Descriptor() ([]byte, []int) {
-	return file_entente_storage_v1_storage_proto_rawDescGZIP(), []int{11}
+	return file_entente_storage_v1_storage_proto_rawDescGZIP(), []int{12}
 }
 
 func (x *SnapshotTrailer) GetRecords() uint64 {
@@ -1040,7 +1151,7 @@ type BackupHeader struct {
 
 func (x *BackupHeader) Reset() {
 	*x = BackupHeader{}
-	mi := &file_entente_storage_v1_storage_proto_msgTypes[12]
+	mi := &file_entente_storage_v1_storage_proto_msgTypes[13]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1052,7 +1163,7 @@ func (x *BackupHeader) String() string {
 func (*BackupHeader) ProtoMessage() {}
 
 func (x *BackupHeader) ProtoReflect() protoreflect.Message {
-	mi := &file_entente_storage_v1_storage_proto_msgTypes[12]
+	mi := &file_entente_storage_v1_storage_proto_msgTypes[13]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1065,7 +1176,7 @@ func (x *BackupHeader) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use BackupHeader.ProtoReflect.Descriptor instead.
 func (*BackupHeader) Descriptor() ([]byte, []int) {
-	return file_entente_storage_v1_storage_proto_rawDescGZIP(), []int{12}
+	return file_entente_storage_v1_storage_proto_rawDescGZIP(), []int{13}
 }
 
 func (x *BackupHeader) GetHub() []byte {
@@ -1143,7 +1254,11 @@ const file_entente_storage_v1_storage_proto_rawDesc = "" +
 	"birthEpoch\x12!\n" +
 	"\fbirth_offset\x18\x04 \x01(\x04R\vbirthOffset\"P\n" +
 	"\fRegisterPage\x12@\n" +
-	"\tregisters\x18\x01 \x03(\v2\".entente.storage.v1.StoredRegisterR\tregisters\"\xeb\x01\n" +
+	"\tregisters\x18\x01 \x03(\v2\".entente.storage.v1.StoredRegisterR\tregisters\"\x81\x01\n" +
+	"\x0eHistoryVersion\x12>\n" +
+	"\bregister\x18\x01 \x01(\v2\".entente.storage.v1.StoredRegisterR\bregister\x12\x13\n" +
+	"\x05at_ms\x18\x02 \x01(\x04R\x04atMs\x12\x1a\n" +
+	"\breplaced\x18\x03 \x01(\x04R\breplaced\"\xeb\x01\n" +
 	"\vAuthorState\x12\x12\n" +
 	"\x04pact\x18\x01 \x01(\tR\x04pact\x12\x12\n" +
 	"\x04site\x18\x02 \x01(\tR\x04site\x12\x14\n" +
@@ -1157,16 +1272,18 @@ const file_entente_storage_v1_storage_proto_rawDesc = "" +
 	"RefusedRun\x12\x12\n" +
 	"\x04from\x18\x01 \x01(\x04R\x04from\x12\x0e\n" +
 	"\x02to\x18\x02 \x01(\x04R\x02to\x12\x16\n" +
-	"\x06reason\x18\x03 \x01(\tR\x06reason\"n\n" +
+	"\x06reason\x18\x03 \x01(\tR\x06reason\"\xbb\x01\n" +
 	"\bPactHead\x12\x12\n" +
 	"\x04pact\x18\x01 \x01(\tR\x04pact\x12\x1a\n" +
 	"\bdocument\x18\x02 \x01(\fR\bdocument\x122\n" +
-	"\alineage\x18\x03 \x03(\v2\x18.entente.storage.v1.ForkR\alineage\"X\n" +
+	"\alineage\x18\x03 \x03(\v2\x18.entente.storage.v1.ForkR\alineage\x12(\n" +
+	"\x10history_since_ms\x18\x04 \x01(\x04R\x0ehistorySinceMs\x12!\n" +
+	"\fhistory_head\x18\x05 \x01(\x04R\vhistoryHead\"X\n" +
 	"\x04Fork\x12\x14\n" +
 	"\x05child\x18\x01 \x01(\x06R\x05child\x12\x16\n" +
 	"\x06parent\x18\x02 \x01(\x06R\x06parent\x12\x0e\n" +
 	"\x02at\x18\x03 \x01(\x04R\x02at\x12\x12\n" +
-	"\x04from\x18\x04 \x01(\x04R\x04from\"\xac\x02\n" +
+	"\x04from\x18\x04 \x01(\x04R\x04from\"\x82\x03\n" +
 	"\tStateMeta\x12\x14\n" +
 	"\x05index\x18\x01 \x01(\x04R\x05index\x12\x10\n" +
 	"\x03hub\x18\x02 \x01(\fR\x03hub\x12\x14\n" +
@@ -1178,7 +1295,12 @@ const file_entente_storage_v1_storage_proto_rawDesc = "" +
 	"auditPacts\x12\x16\n" +
 	"\x06roster\x18\a \x01(\fR\x06roster\x12\x14\n" +
 	"\x05pages\x18\b \x01(\x04R\x05pages\x12\x1b\n" +
-	"\tpages_sum\x18\t \x01(\x06R\bpagesSum\"w\n" +
+	"\tpages_sum\x18\t \x01(\x06R\bpagesSum\x12\x18\n" +
+	"\ahistory\x18\n" +
+	" \x01(\x04R\ahistory\x12\x1f\n" +
+	"\vhistory_sum\x18\v \x01(\x06R\n" +
+	"historySum\x12\x19\n" +
+	"\bclock_ms\x18\f \x01(\x04R\aclockMs\"w\n" +
 	"\x06Roster\x124\n" +
 	"\x05nodes\x18\x01 \x03(\v2\x1e.entente.storage.v1.RosterNodeR\x05nodes\x127\n" +
 	"\x06tokens\x18\x02 \x03(\v2\x1f.entente.storage.v1.RosterTokenR\x06tokens\"\x84\x02\n" +
@@ -1239,35 +1361,37 @@ func file_entente_storage_v1_storage_proto_rawDescGZIP() []byte {
 	return file_entente_storage_v1_storage_proto_rawDescData
 }
 
-var file_entente_storage_v1_storage_proto_msgTypes = make([]protoimpl.MessageInfo, 13)
+var file_entente_storage_v1_storage_proto_msgTypes = make([]protoimpl.MessageInfo, 14)
 var file_entente_storage_v1_storage_proto_goTypes = []any{
 	(*StoredRegister)(nil),  // 0: entente.storage.v1.StoredRegister
 	(*RegisterPage)(nil),    // 1: entente.storage.v1.RegisterPage
-	(*AuthorState)(nil),     // 2: entente.storage.v1.AuthorState
-	(*RefusedRun)(nil),      // 3: entente.storage.v1.RefusedRun
-	(*PactHead)(nil),        // 4: entente.storage.v1.PactHead
-	(*Fork)(nil),            // 5: entente.storage.v1.Fork
-	(*StateMeta)(nil),       // 6: entente.storage.v1.StateMeta
-	(*Roster)(nil),          // 7: entente.storage.v1.Roster
-	(*RosterNode)(nil),      // 8: entente.storage.v1.RosterNode
-	(*RosterToken)(nil),     // 9: entente.storage.v1.RosterToken
-	(*PactDigest)(nil),      // 10: entente.storage.v1.PactDigest
-	(*SnapshotTrailer)(nil), // 11: entente.storage.v1.SnapshotTrailer
-	(*BackupHeader)(nil),    // 12: entente.storage.v1.BackupHeader
+	(*HistoryVersion)(nil),  // 2: entente.storage.v1.HistoryVersion
+	(*AuthorState)(nil),     // 3: entente.storage.v1.AuthorState
+	(*RefusedRun)(nil),      // 4: entente.storage.v1.RefusedRun
+	(*PactHead)(nil),        // 5: entente.storage.v1.PactHead
+	(*Fork)(nil),            // 6: entente.storage.v1.Fork
+	(*StateMeta)(nil),       // 7: entente.storage.v1.StateMeta
+	(*Roster)(nil),          // 8: entente.storage.v1.Roster
+	(*RosterNode)(nil),      // 9: entente.storage.v1.RosterNode
+	(*RosterToken)(nil),     // 10: entente.storage.v1.RosterToken
+	(*PactDigest)(nil),      // 11: entente.storage.v1.PactDigest
+	(*SnapshotTrailer)(nil), // 12: entente.storage.v1.SnapshotTrailer
+	(*BackupHeader)(nil),    // 13: entente.storage.v1.BackupHeader
 }
 var file_entente_storage_v1_storage_proto_depIdxs = []int32{
 	0,  // 0: entente.storage.v1.RegisterPage.registers:type_name -> entente.storage.v1.StoredRegister
-	3,  // 1: entente.storage.v1.AuthorState.refused:type_name -> entente.storage.v1.RefusedRun
-	5,  // 2: entente.storage.v1.PactHead.lineage:type_name -> entente.storage.v1.Fork
-	10, // 3: entente.storage.v1.StateMeta.pacts:type_name -> entente.storage.v1.PactDigest
-	10, // 4: entente.storage.v1.StateMeta.audit_pacts:type_name -> entente.storage.v1.PactDigest
-	8,  // 5: entente.storage.v1.Roster.nodes:type_name -> entente.storage.v1.RosterNode
-	9,  // 6: entente.storage.v1.Roster.tokens:type_name -> entente.storage.v1.RosterToken
-	7,  // [7:7] is the sub-list for method output_type
-	7,  // [7:7] is the sub-list for method input_type
-	7,  // [7:7] is the sub-list for extension type_name
-	7,  // [7:7] is the sub-list for extension extendee
-	0,  // [0:7] is the sub-list for field type_name
+	0,  // 1: entente.storage.v1.HistoryVersion.register:type_name -> entente.storage.v1.StoredRegister
+	4,  // 2: entente.storage.v1.AuthorState.refused:type_name -> entente.storage.v1.RefusedRun
+	6,  // 3: entente.storage.v1.PactHead.lineage:type_name -> entente.storage.v1.Fork
+	11, // 4: entente.storage.v1.StateMeta.pacts:type_name -> entente.storage.v1.PactDigest
+	11, // 5: entente.storage.v1.StateMeta.audit_pacts:type_name -> entente.storage.v1.PactDigest
+	9,  // 6: entente.storage.v1.Roster.nodes:type_name -> entente.storage.v1.RosterNode
+	10, // 7: entente.storage.v1.Roster.tokens:type_name -> entente.storage.v1.RosterToken
+	8,  // [8:8] is the sub-list for method output_type
+	8,  // [8:8] is the sub-list for method input_type
+	8,  // [8:8] is the sub-list for extension type_name
+	8,  // [8:8] is the sub-list for extension extendee
+	0,  // [0:8] is the sub-list for field type_name
 }
 
 func init() { file_entente_storage_v1_storage_proto_init() }
@@ -1281,7 +1405,7 @@ func file_entente_storage_v1_storage_proto_init() {
 			GoPackagePath: reflect.TypeOf(x{}).PkgPath(),
 			RawDescriptor: unsafe.Slice(unsafe.StringData(file_entente_storage_v1_storage_proto_rawDesc), len(file_entente_storage_v1_storage_proto_rawDesc)),
 			NumEnums:      0,
-			NumMessages:   13,
+			NumMessages:   14,
 			NumExtensions: 0,
 			NumServices:   0,
 		},
