@@ -151,16 +151,20 @@ func (h *hub) offer(site crdt.Site, o wire.Offer) wire.BatchResult {
 }
 
 // feed reads a slice and holds it against the laws of feeds.
-func (h *hub) feed(cursor crdt.Position, entriesMax int) (state.Slice, error) {
+func (h *hub) feed(cursor crdt.Position, entriesMax int) (state.Slice, []*state.Stored, error) {
 	slice, err := h.machine.Feed(pactName, cursor, entriesMax, 1<<20)
 	if err != nil {
-		return slice, err
+		return slice, nil, err
+	}
+	entries, err := slice.Decode()
+	if err != nil {
+		return slice, nil, err
 	}
 	last := cursor.Offset
-	for _, e := range slice.Entries {
+	for _, e := range entries {
 		cur, err := h.machine.Get(e.Register.Op.Key)
 		if err != nil {
-			return slice, err
+			return slice, nil, err
 		}
 		if e.Offset <= last || e.Offset > slice.Head || cur == nil || cur.Offset != e.Offset {
 			h.w.fail("11 feed", []string{short(e.Register.Op.Key.Record)},
@@ -171,7 +175,7 @@ func (h *hub) feed(cursor crdt.Position, entriesMax int) (state.Slice, error) {
 	if slice.Cursor.Offset < last || slice.Cursor.Offset > slice.Head {
 		h.w.fail("11 feed", nil, "cursor %d behind entry %d, head %d", slice.Cursor.Offset, last, slice.Head)
 	}
-	return slice, nil
+	return slice, entries, nil
 }
 
 // checkpoint keeps an image, as the store does.
@@ -231,11 +235,11 @@ func (h *hub) recompute() {
 	seen := map[crdt.Key]bool{}
 	cursor := crdt.Position{}
 	for {
-		slice, err := h.feed(cursor, 16)
+		slice, entries, err := h.feed(cursor, 16)
 		if err != nil {
 			h.w.fail("11 feed", nil, "from the start: %v", err)
 		}
-		for _, e := range slice.Entries {
+		for _, e := range entries {
 			sum.Add(e.Register.Op.Digest())
 			seen[e.Register.Op.Key] = true
 		}

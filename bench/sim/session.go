@@ -233,7 +233,7 @@ func (a *agent) push() bool {
 	if s == nil || len(s.feed) >= slicesMax || a.offering() {
 		return false
 	}
-	slice, err := a.w.hub.feed(s.cursor, 1+a.w.rng.IntN(8))
+	slice, entries, err := a.w.hub.feed(s.cursor, 1+a.w.rng.IntN(8))
 	if err != nil { // another epoch: the session ends, and the agent greets again
 		a.hangUp()
 		return true
@@ -245,7 +245,7 @@ func (a *agent) push() bool {
 	}
 	s.cursor = slice.Cursor
 	ev := core.Fed{Pact: pactName, Cursor: slice.Cursor, Head: slice.Head, Lineage: slice.Lineage}
-	for _, e := range slice.Entries {
+	for _, e := range entries {
 		ev.Entries = append(ev.Entries, e.Register)
 	}
 	s.feed = append(s.feed, ev)

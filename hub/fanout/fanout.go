@@ -21,7 +21,7 @@ import (
 // stay within wire.SliceBytesMax.
 const (
 	sliceEntriesMax = 512
-	sliceBytesMax   = 512 << 10 // of values
+	sliceBytesMax   = 512 << 10 // of ops
 )
 
 // State is what fanout reads.
@@ -102,12 +102,12 @@ func (f *Fanout) Serve(ctx context.Context, pact crdt.Pact, cursor crdt.Position
 		if err != nil {
 			return err
 		}
-		if len(slice.Entries) > 0 || due {
-			out := toWire(slice)
+		if len(slice.Versions) > 0 || due {
+			var news crdt.Lineage
 			if !slices.Equal(told, slice.Lineage) {
-				told, out.Lineage = slice.Lineage, slice.Lineage
+				told, news = slice.Lineage, slice.Lineage
 			}
-			if err := send(out); err != nil {
+			if err := pass(&slice, news, send); err != nil {
 				return err
 			}
 			beat.Reset(f.cfg.Heartbeat)
@@ -158,15 +158,4 @@ func (f *Fanout) read(ctx context.Context, pact crdt.Pact, cursor crdt.Position)
 			return slice, context.Cause(ctx)
 		}
 	}
-}
-
-// toWire copies the registers' headers; values are shared and immutable.
-func toWire(s state.Slice) wire.Slice {
-	out := wire.Slice{
-		Entries: make([]wire.Entry, len(s.Entries)), Cursor: s.Cursor, Head: s.Head, PactVersion: s.PactVersion,
-	}
-	for i, stored := range s.Entries {
-		out.Entries[i] = wire.Entry{Offset: stored.Offset, Register: stored.Register}
-	}
-	return out
 }

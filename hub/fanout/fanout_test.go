@@ -40,9 +40,9 @@ func (g *growing) Feed(_ crdt.Pact, after crdt.Position, entriesMax, _ int) (sta
 	}
 	s := state.Slice{Cursor: after, Head: g.head}
 	s.Cursor.Epoch = 1
-	for s.Cursor.Offset < g.head && len(s.Entries) < entriesMax {
+	for s.Cursor.Offset < g.head && len(s.Versions) < entriesMax {
 		s.Cursor.Offset++
-		s.Entries = append(s.Entries, &state.Stored{Offset: s.Cursor.Offset})
+		s.Versions = append(s.Versions, state.Version{Op: new(crdt.Op).AppendCanonical(nil), Offset: s.Cursor.Offset})
 	}
 	return s, nil
 }
@@ -65,13 +65,13 @@ func TestCoalescing(t *testing.T) {
 		ended := make(chan error, 1)
 		serve := func() error {
 			return f.Serve(ctx, "p", crdt.Position{}, always, func(s wire.Slice) error {
-				for _, e := range s.Entries {
-					if e.Offset != last+1 {
-						t.Errorf("offset %d after %d", e.Offset, last)
+				if first, end := s.Packed.Span(); s.Packed.Len() > 0 {
+					if first != last+1 || end-last != crdt.Offset(s.Packed.Len()) {
+						t.Errorf("%d offsets %d to %d after %d", s.Packed.Len(), first, end, last)
 					}
-					last = e.Offset
+					last = end
 				}
-				sizes = append(sizes, len(s.Entries))
+				sizes = append(sizes, s.Packed.Len())
 				time.Sleep(100 * time.Millisecond)
 				return nil
 			})
@@ -103,7 +103,7 @@ func TestHeartbeat(t *testing.T) {
 		defer cancel()
 		beats := 0
 		err := f.Serve(ctx, "p", crdt.Position{Epoch: 1, Offset: 3}, always, func(s wire.Slice) error {
-			if len(s.Entries) != 0 || s.Head != 3 || s.Cursor.Offset != 3 {
+			if s.Packed.Len() != 0 || s.Head != 3 || s.Cursor.Offset != 3 {
 				t.Errorf("heartbeat %+v", s)
 			}
 			beats++
@@ -133,16 +133,20 @@ func TestCursorAhead(t *testing.T) {
 		}
 		g := &growing{head: 3}
 		f := newFanout(g, false)
-		got := make(chan wire.Slice, 1)
+		got := make(chan crdt.Offset, 1)
 		stop := errors.New("enough")
 		ended := make(chan error, 1)
 		go func() {
-			ended <- f.Serve(t.Context(), "p", cursor, always, func(s wire.Slice) error { got <- s; return stop })
+			ended <- f.Serve(t.Context(), "p", cursor, always, func(s wire.Slice) error {
+				first, _ := s.Packed.Span()
+				got <- first
+				return stop
+			})
 		}()
 		time.Sleep(time.Second)
 		g.grow(f, 4)
-		if s := <-got; len(s.Entries) != 2 || s.Entries[0].Offset != 6 {
-			t.Errorf("after catching up: %+v", s)
+		if first := <-got; first != 6 {
+			t.Errorf("after catching up: from offset %d", first)
 		}
 		if err := <-ended; err != stop {
 			t.Errorf("ended with %v", err)
@@ -162,7 +166,7 @@ func TestAllowedEachTime(t *testing.T) {
 		go func() {
 			ended <- f.Serve(t.Context(), "p", crdt.Position{}, func() error { mu.Lock(); defer mu.Unlock(); return verdict },
 				func(s wire.Slice) error {
-					if len(s.Entries) > 0 {
+					if s.Packed.Len() > 0 {
 						t.Error("an entry was sent")
 					}
 					return nil

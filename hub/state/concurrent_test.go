@@ -26,7 +26,12 @@ func TestReadersWhileApplying(t *testing.T) {
 				t.Error(err)
 				return
 			}
-			for _, e := range s.Entries {
+			entries, err := s.Decode()
+			if err != nil {
+				t.Error(err)
+				return
+			}
+			for _, e := range entries {
 				if e.Offset <= cursor.Offset {
 					t.Errorf("offset %d behind cursor %d", e.Offset, cursor.Offset)
 				}

@@ -87,7 +87,8 @@ func TestFeedBytes(t *testing.T) {
 		op := crdt.Op{Value: make([]byte, 100)}
 		f.push(&entry{op: op.AppendCanonical(nil), offset: crdt.Offset(i + 1)})
 	}
-	for _, c := range []struct{ bytesMax, want int }{{0, 1}, {99, 1}, {200, 2}, {299, 2}, {1000, 5}} {
+	size := len((&crdt.Op{Value: make([]byte, 100)}).AppendCanonical(nil))
+	for _, c := range []struct{ bytesMax, want int }{{0, 1}, {size - 1, 1}, {2 * size, 2}, {3*size - 1, 2}, {10 * size, 5}} {
 		entries, cursor := readAll(t, &f, 0, 5, c.bytesMax)
 		if len(entries) != c.want || cursor != crdt.Offset(c.want) {
 			t.Errorf("%d bytes: %d entries to %d, want %d", c.bytesMax, len(entries), cursor, c.want)

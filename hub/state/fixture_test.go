@@ -139,7 +139,9 @@ func feedAll(t tb, m *state.Machine, after crdt.Position, n int) []*state.Stored
 		if err != nil {
 			t.Fatal(err)
 		}
-		out = append(out, s.Entries...)
+		entries, err := s.Decode()
+		check(t, err)
+		out = append(out, entries...)
 		if after = s.Cursor; after.Offset == s.Head {
 			return out
 		}

@@ -10,13 +10,6 @@ import (
 	"github.com/entente-sync/entente/hub/command"
 )
 
-// Stored is the newest version of one register and where it stands in the feed.
-// It is immutable.
-type Stored struct {
-	Register crdt.Register
-	Offset   crdt.Offset
-}
-
 // AuthorState is how far one author of one pact is known.
 type AuthorState struct {
 	Author  crdt.Author
@@ -130,7 +123,7 @@ func (m *Machine) Freeze() *Frozen {
 		p := m.pacts[name]
 		f.Pacts = append(f.Pacts, p.row())
 		f.feeds = append(f.feeds, frozenFeed{
-			reader: reader{m.source, m.saved, name, nil}, views: p.feed.views(0, math.MaxInt),
+			reader: m.reader(name), views: p.feed.views(0, math.MaxInt),
 		})
 		f.history = append(f.history, p.history.unsaved(name)...)
 		for _, a := range p.byName {
@@ -170,13 +163,13 @@ func (f *frozenFeed) each(visit func(e *entry) error) error {
 // Image decodes f.
 func (f *Frozen) Image() (*Image, error) {
 	img := &Image{Meta: f.Meta, Roster: f.Roster, Pacts: f.Pacts, Authors: f.Authors}
+	var names crdt.Names
 	for i := range f.feeds {
-		feed := &f.feeds[i]
-		feed.reader.names = new(crdt.Names)
-		err := feed.each(func(e *entry) error {
-			s := new(Stored)
+		err := f.feeds[i].each(func(e *entry) error {
+			v := Version{Op: e.op, Offset: e.offset, Birth: e.birth}
+			s, err := v.Decode(&names)
 			img.Registers = append(img.Registers, s)
-			return feed.reader.store(s, e)
+			return err
 		})
 		if err != nil {
 			return nil, err

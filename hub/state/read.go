@@ -2,11 +2,9 @@ package state
 
 import (
 	"cmp"
-	"crypto/sha256"
 	"errors"
 	"fmt"
 	"slices"
-	"sync"
 
 	"github.com/entente-sync/entente/crdt"
 )
@@ -65,24 +63,15 @@ func (f *feed) views(after crdt.Offset, n int) []view {
 	return out
 }
 
-// reader decodes versions outside of the lock.
+// reader reads versions outside of the lock.
 type reader struct {
 	source Source
 	index  uint64 // of the checkpoint whose pages the views name
 	pact   crdt.Pact
-	names  *crdt.Names
 }
 
-// readers share the names that they have read.
-var readers = sync.Pool{New: func() any { return new(crdt.Names) }}
-
-// reader returns one for a pact's views; the caller gives its names back. Caller
-// holds mu.
-func (m *Machine) reader(pact crdt.Pact) reader {
-	return reader{m.source, m.saved, pact, readers.Get().(*crdt.Names)}
-}
-
-func (r *reader) close() { readers.Put(r.names) }
+// reader returns one for a pact's views. Caller holds mu.
+func (m *Machine) reader(pact crdt.Pact) reader { return reader{m.source, m.saved, pact} }
 
 // bytes returns the bytes of a page.
 func (r *reader) bytes(first crdt.Offset, data []byte) ([]byte, error) {
@@ -93,15 +82,6 @@ func (r *reader) bytes(first crdt.Offset, data []byte) ([]byte, error) {
 		return nil, fmt.Errorf("%w: page %d of pact %s has no source", ErrDamaged, first, r.pact)
 	}
 	return r.source.Page(PageName{r.pact, first}, r.index)
-}
-
-// store decodes one version.
-func (r *reader) store(s *Stored, e *entry) error {
-	if err := r.names.DecodeOp(&s.Register.Op, e.op); err != nil {
-		return fmt.Errorf("%w: version %d: %w", ErrDamaged, e.offset, err)
-	}
-	s.Register.Digest, s.Register.Birth, s.Offset = sha256.Sum256(e.op), e.birth, e.offset
-	return nil
 }
 
 // each calls visit with every version of v that lives and stands behind after,
@@ -129,31 +109,20 @@ func (r *reader) each(v *view, after crdt.Offset, visit func(e *entry) (more boo
 
 // read returns what stands in views behind after, within the limits, and where
 // the reader then is: at head, if that was all.
-func (r *reader) read(views []view, after, head crdt.Offset, entriesMax, bytesMax int) ([]*Stored, crdt.Offset, error) {
+func (r *reader) read(views []view, after, head crdt.Offset, entriesMax, bytesMax int) ([]Version, crdt.Offset, error) {
 	room := 0
 	for i := range views {
 		room += views[i].live
 	}
-	room = max(min(entriesMax, room), 1)
-	slab := make([]Stored, 0, room)
-	out := make([]*Stored, 0, room)
+	out := make([]Version, 0, max(min(entriesMax, room), 1))
 	bytes, cursor := 0, head
 	visit := func(e *entry) (bool, error) {
-		if len(slab) == cap(slab) {
+		bytes += len(e.op)
+		if len(out) == cap(out) || len(out) > 0 && bytes > bytesMax {
 			cursor = out[len(out)-1].Offset
 			return false, nil
 		}
-		slab = append(slab, Stored{})
-		s := &slab[len(slab)-1]
-		if err := r.store(s, e); err != nil {
-			return false, err
-		}
-		bytes += len(s.Register.Op.Value)
-		if len(out) > 0 && bytes > bytesMax {
-			cursor = out[len(out)-1].Offset
-			return false, nil
-		}
-		out = append(out, s)
+		out = append(out, Version{Op: e.op, Offset: e.offset, Birth: e.birth})
 		return true, nil
 	}
 	for i := range views {

@@ -149,7 +149,9 @@ func (s *sim) read(a *agent) {
 		s.t.Fatal(err)
 	}
 	a.cursor, a.told = slice.Cursor, slice.Lineage
-	for _, e := range slice.Entries {
+	entries, err := slice.Decode()
+	check(s.t, err)
+	for _, e := range entries {
 		reg := e.Register
 		known := a.inbox[reg.Op.Key]
 		if known.IsZero() || reg.Compare(&known.Register) >= 0 {

@@ -25,7 +25,13 @@ type hub struct {
 
 func newHub(t testing.TB) *hub {
 	t.Helper()
-	h := &hub{state.New(), map[crdt.Author]crdt.Seq{}, map[crdt.Key]map[crdt.Author]crdt.OpID{}}
+	return found(t, state.New())
+}
+
+// found makes the hub's pact in an empty Machine.
+func found(t testing.TB, m *state.Machine) *hub {
+	t.Helper()
+	h := &hub{m, map[crdt.Author]crdt.Seq{}, map[crdt.Key]map[crdt.Author]crdt.OpID{}}
 	p := &pact.Pact{
 		Name: "tickets", Version: 1, Members: []crdt.Site{"acme", "globex"}, Record: "ticket",
 		Deletes: []crdt.Site{"acme"}, Fields: []pact.Field{{Name: "title", Type: pact.TypeText}},
@@ -56,8 +62,8 @@ func (h *hub) edit(t testing.TB, site crdt.Site, record int, title string) {
 	a := crdt.Author{Site: site, Agent: "main", Incarnation: 1}
 	h.next[a]++
 	op := crdt.Op{
-		Key:   crdt.Key{Pact: "tickets", Type: "ticket", Record: crdt.RecordID{0: 1, 14: byte(record >> 8), 15: byte(record)}, Field: "title"},
-		Stamp: crdt.StampOf(now-1000, uint16(h.next[a])), Author: a, Seq: h.next[a], PactVersion: 1, Binding: 1,
+		Key:   crdt.Key{Pact: "tickets", Type: "ticket", Record: crdt.RecordID{0: 1, 13: byte(record >> 16), 14: byte(record >> 8), 15: byte(record)}, Field: "title"},
+		Stamp: crdt.StampOf(now-1000+int64(h.next[a]>>16), uint16(h.next[a])), Author: a, Seq: h.next[a], PactVersion: 1, Binding: 1,
 		Evidence: crdt.Evidence{Class: crdt.EvidencePoll}, Value: crdt.Plain(value.Text(title)),
 	}
 	if h.last[op.Key] == nil {

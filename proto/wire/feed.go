@@ -11,8 +11,12 @@ func encodeSlice(s Slice) (*syncv1.SubscribeResponse, error) {
 	}
 	m := &syncv1.SubscribeResponse{
 		Cursor: encodePosition(s.Cursor), Head: uint64(s.Head), PactVersion: s.PactVersion,
-		Lineage: encodeLineage(s.Lineage), Entries: make([]*syncv1.Entry, len(s.Entries)),
+		Lineage: encodeLineage(s.Lineage),
 	}
+	if s.Packed != nil {
+		return m, s.Packed.into(m)
+	}
+	m.Entries = make([]*syncv1.Entry, len(s.Entries))
 	size := 0
 	for i := range s.Entries {
 		e := &s.Entries[i]

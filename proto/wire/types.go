@@ -168,6 +168,7 @@ type Entry struct {
 // Slice is one piece of a feed; without entries it is a heartbeat.
 type Slice struct {
 	Entries     []Entry       // ascending in offset, all of the subscribed pact
+	Packed      *Packed       // entries to send, in place of Entries; nil in what was received
 	Cursor      crdt.Position // resume here
 	Head        crdt.Offset
 	PactVersion uint32

@@ -139,7 +139,11 @@ func (c *checker) keptLoser(record crdt.RecordID, lost string) string {
 		if err != nil {
 			return err.Error()
 		}
-		for _, s := range slice.Entries {
+		entries, err := slice.Decode()
+		if err != nil {
+			return err.Error()
+		}
+		for _, s := range entries {
 			op := &s.Register.Op
 			if op.Key.Record != record || !op.Key.Field.IsLost() {
 				continue
