@@ -92,6 +92,7 @@ func (l *Loop) list(ctx context.Context) (more bool, err error) {
 	if err != nil {
 		return false, err
 	}
+	began := l.config.Now()
 	page, err := l.config.Connector.Changes(ctx, cursor, 0)
 	if err == nil {
 		err = checkPage(cursor, &page)
@@ -99,8 +100,9 @@ func (l *Loop) list(ctx context.Context) (more bool, err error) {
 	if err != nil {
 		return false, asConnectorError(l.config.System, err)
 	}
+	took := l.config.Now().Sub(began)
 	return page.More, l.config.Engine.Step(func(now int64) core.Event {
-		return core.Listed{NowMillis: now, System: l.config.System, Refs: page.Refs, Next: page.Next, More: page.More}
+		return core.Listed{NowMillis: now, System: l.config.System, Refs: page.Refs, Next: page.Next, More: page.More, Took: took}
 	})
 }
 

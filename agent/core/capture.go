@@ -100,7 +100,8 @@ func (s *step) consequence(v *view, f crdt.Field, sh shadow.Field, shown tuple) 
 	}
 	since := last.At.UnixMilli() - sh.WroteMillis
 	return last.Actor.Automation && sh.WroteMillis > 0 && since <= s.cfg.echoMax().Milliseconds() &&
-		!person(v, locals) && !answersComment(v.rec, sh.WroteMillis, last.At)
+		(sameShown(shown, sh.Shown, locals) || // it only spells differently
+			!person(v, locals) && !answersComment(v.rec, sh.WroteMillis, last.At))
 }
 
 // answersComment reports whether a comment came between our write and a change by

@@ -32,7 +32,7 @@ func codecs() []codec {
 	record := crdt.RecordID{1, 2, 3}
 	in := &intent{
 		ID: 4, Kind: connectors.WriteUpdate, State: stateDoubt, Record: record, Key: "12", Revision: "r1", Mark: "7",
-		OpenedMillis: 10, SinceMillis: 20, Attempts: 1, Receipt: connectors.Receipt{Key: "12", Revision: "r2"}, Body: "b",
+		CalledMillis: 10, SinceMillis: 20, Attempts: 1, Receipt: connectors.Receipt{Key: "12", Revision: "r2"}, Body: "b",
 		Fields: map[crdt.Field]intentField{"title": {
 			Before:  tuple{"subject": value.Text("a")},
 			Writes:  tuple{"subject": value.Text("b")},

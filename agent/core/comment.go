@@ -317,6 +317,9 @@ func (s *step) settleComment(v *view, in *intent) (*intent, error) {
 		key = strange[0] // the system rewrote it beyond recognition
 	}
 	wait := s.doubtUntil(v.system, in) - s.now
+	if s.began > 0 {
+		wait = s.doubtUntil(v.system, in) - s.began // what was read may be as old as that
+	}
 	switch {
 	case key == "" && wait > 0:
 		at := s.now + min(wait, max(s.cfg.backoffMin().Milliseconds(), wait/4))

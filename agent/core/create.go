@@ -3,6 +3,7 @@ package core
 import (
 	"errors"
 	"maps"
+	"slices"
 	"time"
 
 	"github.com/entente-sync/entente/agent/inbox"
@@ -34,6 +35,11 @@ func (s *step) bring(system string, id crdt.RecordID, attempts uint64, absent bo
 		return s.doubtfulCreate(system, in, attempts)
 	}
 	v := &view{system: system, sys: s.cfg.Systems[system], pact: s.pactOf(system), rec: &connectors.Record{}}
+	if busy, err := s.creating(system); err != nil {
+		return err
+	} else if busy {
+		return s.lookAt(system, recordItem(id), s.now+s.cfg.backoffMin().Milliseconds())
+	}
 	life, err := s.desired(crdt.Key{Pact: v.pact.Name, Type: v.pact.Record, Record: id, Field: crdt.FieldLife})
 	if err != nil || life.IsZero() || v.pact.CheckEntry(&life.Op) != "" {
 		return err
@@ -76,6 +82,19 @@ func (s *step) bring(system string, id crdt.RecordID, attempts uint64, absent bo
 		return errors.Join(s.intend(system, in), s.doubt(system, in), s.look(system, recordItem(id)))
 	}
 	return s.create(v, in)
+}
+
+// creating reports whether a create is open in a system whose creates carry no
+// key. One at a time: what our own account made and nobody knows is then that one,
+// whatever the system or its people made of it meanwhile.
+func (s *step) creating(system string) (bool, error) {
+	if s.cfg.Systems[system].Capabilities.Correlation {
+		return false, nil
+	}
+	open, err := s.intents(system)
+	return slices.ContainsFunc(open, func(in *intent) bool {
+		return in.Kind == connectors.WriteCreate && in.Key == "" && !in.Forgotten
+	}), err
 }
 
 // create opens the write of a planned create.
@@ -194,7 +213,7 @@ func (s *step) doubtfulCreate(system string, in *intent, attempts uint64) error 
 		return s.look(system, keyItem(in.Key))
 	}
 	if s.cfg.Systems[system].Capabilities.Correlation {
-		in.State = stateFinding
+		in.State, in.CalledMillis = stateFinding, s.now
 		s.emit(Find{System: system, Intent: in.ID, Correlation: in.Record.String()})
 		in.Attempts = attempts
 		return errors.Join(s.flight(system, 1), s.keep(system, in))
@@ -234,9 +253,18 @@ func (s *step) unlisted(system string, in *intent) (bool, error) {
 	return true, nil
 }
 
+// listedBounds is how many staleness bounds a create without a key is waited for:
+// a listing shows a record at its newest change only, so that whoever edits it
+// hides it for one more.
+const listedBounds = 3
+
 // doubtUntil is when absence becomes proof.
 func (s *step) doubtUntil(system string, in *intent) int64 {
-	stale := max(s.cfg.Systems[system].Capabilities.StaleMax, s.cfg.doubtMin())
+	c := s.cfg.Systems[system].Capabilities
+	stale := max(c.StaleMax, s.cfg.doubtMin())
+	if in.Kind == connectors.WriteCreate && !c.Correlation {
+		stale *= listedBounds
+	}
 	return in.SinceMillis + stale.Milliseconds()
 }
 
@@ -269,7 +297,8 @@ func (s *step) found(e Found) error {
 		in.State, in.SinceMillis = stateDone, s.now
 		return errors.Join(s.keep(system, in), s.look(system, keyItem(key)))
 	}
-	if wait := s.doubtUntil(system, in) - s.now; wait > 0 {
+	// What counts is when the look-up began: its answer may be old.
+	if wait := s.doubtUntil(system, in) - in.CalledMillis; wait > 0 {
 		return s.lookAt(system, it, s.now+min(wait, max(s.cfg.backoffMin().Milliseconds(), wait/4)))
 	}
 	return s.createAgain(system, in)

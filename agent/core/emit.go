@@ -235,8 +235,15 @@ func (s *step) restamp(e outbox.Entry, reason string, hubMillis int64) (shadow.V
 	}
 	now := s.now - s.self.AheadMillis
 	stamp, err := hlc.Next(e.Op.Stamp.Millis(), now, above)
-	if err != nil || stamp == e.Op.Stamp && reason != "seq.reused" {
+	if err != nil {
 		return shadow.Version{}, false, nil
+	}
+	if stamp == e.Op.Stamp && reason != "seq.reused" {
+		// It was made on an op of ours whose own refusal is still under way: by the
+		// time this one is refused again, that one has been moved.
+		if waits, err := outbox.Pending(s.tx, e.Op.Key); err != nil || len(waits) == 0 {
+			return shadow.Version{}, false, err
+		}
 	}
 	again, err := s.resay(e.Op, base, stamp)
 	return again, err == nil, err

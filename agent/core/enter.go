@@ -96,8 +96,8 @@ func (s *step) ownCreate(v *view) (own *intent, waits bool, err error) {
 			if v.rec.Correlation != in.Record.String() {
 				continue
 			}
-		} else if !v.rec.CreatedBy.Self || !in.busy() && !sameShape(v, in) {
-			continue
+		} else if !v.rec.CreatedBy.Self || in.Forgotten && !sameShape(v, in) {
+			continue // else the only one that is open: see creating
 		}
 		if in.busy() {
 			return nil, true, nil

@@ -115,6 +115,9 @@ type Listed struct {
 	// More: another page is waiting now, so that what is not listed yet may still
 	// be there.
 	More bool
+	// Took is how long the call was under way: what it does not list may have
+	// appeared since.
+	Took time.Duration
 }
 
 // Hinted names keys that may have changed (a webhook, a person's wish). It only

@@ -4,6 +4,7 @@ import (
 	"slices"
 	"strings"
 	"time"
+	"unicode"
 
 	"github.com/entente-sync/entente/connectors"
 	"github.com/entente-sync/entente/crdt"
@@ -62,7 +63,7 @@ func sameShown(a, b tuple, normalises []string) bool {
 			return false
 		}
 		if slices.Contains(normalises, name) {
-			v, w = plainText(v), plainText(w)
+			v, w = spelling(v), spelling(w)
 		}
 		if !v.Equal(w) {
 			return false
@@ -82,6 +83,24 @@ func plainText(v value.Value) value.Value {
 		return value.Null()
 	}
 	return value.Text(s)
+}
+
+// spelling is what a text says whatever a system that normalises it makes of
+// case, space, line ends and markup: its letters and digits.
+func spelling(v value.Value) value.Value {
+	if v.Kind() != value.KindText {
+		return v
+	}
+	says := strings.Map(func(r rune) rune {
+		if unicode.IsLetter(r) || unicode.IsNumber(r) {
+			return unicode.ToLower(r)
+		}
+		return -1
+	}, v.AsText())
+	if says == "" {
+		return plainText(v)
+	}
+	return value.Text(says)
 }
 
 func trimmed(s string) string {

@@ -40,7 +40,8 @@ type intent struct {
 	// Revision as read before; Mark the newest history entry, or for a comment
 	// the newest comment, then.
 	Revision, Mark string
-	OpenedMillis   int64
+	// CalledMillis is when the last call began: the write, or its look-up.
+	CalledMillis int64
 	// SinceMillis is when the doubt, or the wait for a read-back, began.
 	SinceMillis int64
 	// Attempts counts the tries before this one that failed for a time.
@@ -97,7 +98,7 @@ func (s *step) open(system string, in *intent, w connectors.Write) error {
 // intend stores a new intent.
 func (s *step) intend(system string, in *intent) error {
 	s.self.NextIntent++
-	in.ID, in.State, in.OpenedMillis, in.Attempts = s.self.NextIntent, stateFlying, s.now, s.attempts
+	in.ID, in.State, in.CalledMillis, in.Attempts = s.self.NextIntent, stateFlying, s.now, s.attempts
 	idx := pack.NewWriter(intentVersion)
 	idx.String(system)
 	idx.Record(in.Record)
@@ -146,7 +147,7 @@ func encodeIntent(in *intent) []byte {
 	w.String(string(in.Key))
 	w.String(in.Revision)
 	w.String(in.Mark)
-	w.Int(in.OpenedMillis)
+	w.Int(in.CalledMillis)
 	w.Int(in.SinceMillis)
 	w.Uint(in.Attempts)
 	w.String(string(in.Receipt.Key))
@@ -179,7 +180,7 @@ func decodeIntent(b []byte) (*intent, error) {
 		Key:    connectors.Key(r.String()),
 	}
 	in.Revision, in.Mark = r.String(), r.String()
-	in.OpenedMillis, in.SinceMillis = r.Int(), r.Int()
+	in.CalledMillis, in.SinceMillis = r.Int(), r.Int()
 	in.Attempts = r.Uint()
 	in.Receipt.Key = connectors.Key(r.String())
 	in.Receipt.Revision, in.Receipt.Comment = r.String(), r.String()

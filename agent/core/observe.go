@@ -42,7 +42,7 @@ func (s *step) listed(e Listed) error {
 	return s.changeSystem(e.System, func(st *systemState) {
 		st.Cursor = e.Next
 		if !e.More {
-			st.ListedMillis = s.now
+			st.ListedMillis = s.now - e.Took.Milliseconds()
 		}
 	})
 }
@@ -90,7 +90,7 @@ func (s *step) observed(e Observed) error {
 	} else if busy {
 		return s.lookAt(e.System, it, s.now+s.cfg.backoffMin().Milliseconds())
 	}
-	s.attempts = k.Attempts
+	s.attempts, s.began = k.Attempts, k.DueMillis
 	return s.takeIn(e.System, &e.Record, e.ClockAhead)
 }
 

@@ -103,12 +103,11 @@ func (s *step) settleField(v *view, in *intent, f crdt.Field) error {
 		return s.settleByHistory(v, f, w, t, shown, want, done)
 	}
 	proof := done && in.Receipt.Revision != "" && in.Receipt.Revision == v.rec.Revision
-	if proof || sameShown(shown, want, c.Normalises) {
-		return s.shows(v, f, w, shown, s.systemNow(v.ahead))
-	}
 	switch {
-	case !done && equalTuple(shown, w.Before):
+	case !done && equalTuple(shown, w.Before) && !equalTuple(shown, want):
 		return nil // not written: reconcile writes it again
+	case proof || sameShown(shown, want, c.Normalises):
+		return s.shows(v, f, w, shown, s.systemNow(v.ahead))
 	case !done:
 		return s.doubtful(v, f, w, shown)
 	}

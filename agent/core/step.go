@@ -43,6 +43,8 @@ type step struct {
 	order   []shadowKey // of shadows, as first touched
 	publish map[crdt.Pact]bool
 
+	// began is when the read of what is at hand began, 0 for now.
+	began int64
 	// attempts is how often the item at hand failed before.
 	attempts uint64
 	// saidBytes counts the comments that this step said.

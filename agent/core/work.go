@@ -49,9 +49,9 @@ func itemOf(s string) (item, error) {
 
 // work is the state of one item.
 type work struct {
-	DueMillis int64
-	Issued    bool // a Read is under way
-	Again     bool // something changed since it was issued
+	DueMillis int64 // while Issued: when that began
+	Issued    bool  // a Read is under way
+	Again     bool  // something changed since it was issued
 	// Void: what the Read under way shows may be older than what was taken in
 	// since; its answer is not looked at.
 	Void     bool
@@ -285,7 +285,7 @@ func (s *step) start(system string, it item) error {
 		k.DueMillis = s.now + s.cfg.backoffMin().Milliseconds()
 		return s.putWork(system, it, &had, &k)
 	}
-	k.Issued, k.Again, k.Void = true, false, false
+	k.Issued, k.Again, k.Void, k.DueMillis = true, false, false, s.now
 	s.emit(Read{System: system, Key: connectors.Key(it.name)})
 	return errors.Join(s.flight(system, 1), s.putWork(system, it, &had, &k))
 }

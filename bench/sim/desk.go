@@ -166,17 +166,6 @@ func (d *desk) remembers(field string) bool {
 	return d.plan.caps.HistoryFields == nil
 }
 
-// plain reports whether the system tells who wrote what: its history is whole,
-// creates carry a key, and nothing in it rewrites what was written later on.
-func (d *desk) plain() bool {
-	for _, f := range d.plan.standing {
-		if f.Kind == memory.Automation {
-			return false
-		}
-	}
-	return d.plan.caps.History && d.plan.caps.HistoryFields == nil && d.plan.caps.Correlation
-}
-
 func (d *desk) find(e core.Find) task {
 	return func() (task, *answer) {
 		keys, err := d.conn.Find(context.Background(), e.Correlation)
