@@ -40,6 +40,15 @@ func (x *index) find(h uint64) probe {
 	return probe{s: x.segments[h>>(64-x.bits)], pos: uint32(h % segmentSlots), tag: tagOf(h)}
 }
 
+// near reads what find will read first, and returns something of it.
+func (x *index) near(h uint64) uint32 {
+	if len(x.segments) == 0 {
+		return 0
+	}
+	s, at := x.segments[h>>(64-x.bits)], h%segmentSlots
+	return uint32(s.tags[at]) + s.ids[at]
+}
+
 // next returns the next number that may have the hash; 0 ends the walk.
 func (p *probe) next() uint32 {
 	if p.s == nil {

@@ -61,6 +61,8 @@ type Machine struct {
 
 	// Apply's alone.
 	warm    map[PageName][]byte // pages that this entry may need: see Prepare
+	ahead   []spot              // of the batch at hand
+	near    uint32              // keeps what spots reads for its own sake
 	known   crdt.Names
 	scratch version
 }

@@ -20,9 +20,9 @@ func derived(op crdt.Op) *version {
 	return &version{crdt.Register{Op: op, Digest: sha256.Sum256(canonical)}, canonical}
 }
 
-// merge applies the conflict rule to a checked op. What has to be recorded gets
+// merge applies the conflict rule to a checked op, which leads to on. What has to be recorded gets
 // its offset before the winner, so the op's last effect is the newest offset.
-func (m *Machine) merge(p *pactState, op *crdt.Op, canonical []byte) (crdt.Offset, Reason) {
+func (m *Machine) merge(p *pactState, op *crdt.Op, canonical []byte, on spot) (crdt.Offset, Reason) {
 	var life *crdt.Life
 	if op.Key.Field == crdt.FieldLife {
 		l, err := crdt.DecodeLife(op.Value)
@@ -33,9 +33,11 @@ func (m *Machine) merge(p *pactState, op *crdt.Op, canonical []byte) (crdt.Offse
 	}
 	v := &m.scratch
 	v.Op, v.Digest, v.Birth, v.canonical = *op, sha256.Sum256(canonical), crdt.Position{}, canonical
-	rec := p.record(&op.Key)
-	field := p.fields.intern(string(op.Key.Field))
-	at := p.at(rec, field)
+	rec, field, at := on.rec, on.field, on.at
+	if at == 0 { // an op of the same batch may have made it
+		rec, field = p.record(&op.Key), p.fields.intern(string(op.Key.Field))
+		at = p.at(rec, field)
+	}
 	cur := m.judged(p, at, op.Key.Field)
 	verdict := crdt.Judge(&cur, &v.Register, p.lineage, p.preds(rec, field))
 	if verdict == crdt.VerdictMalformed {
@@ -55,7 +57,7 @@ func (m *Machine) merge(p *pactState, op *crdt.Op, canonical []byte) (crdt.Offse
 	}
 	if verdict.Current() {
 		m.bury(p, rec, v, life)
-		m.put(p, rec, field, v)
+		m.put(p, rec, field, at, v)
 	}
 	if p.head != head {
 		return p.head, ""
@@ -121,7 +123,7 @@ func (m *Machine) lose(p *pactState, rec uint32, loser, winner *crdt.Register) {
 		return
 	}
 	lost := crdt.NewLost(loser, winner)
-	at := m.put(p, rec, field, derived(lost.Op()))
+	at := m.put(p, rec, field, 0, derived(lost.Op()))
 	p.open(rec, conflict{
 		row: at, field: p.fields.intern(string(loser.Op.Key.Field)), loser: loser.Op.ID(), pred: loser.Op.Base.Pred,
 	})
@@ -148,19 +150,19 @@ func (m *Machine) resolve(p *pactState, rec, field uint32, cur *crdt.Register, v
 	}
 	p.shut(rec, at)
 	lost = lost.Resolved(&v.Register)
-	m.put(p, rec, p.fields.id(string(record.Op.Key.Field)), derived(lost.Op()))
+	m.put(p, rec, p.fields.id(string(record.Op.Key.Field)), at, derived(lost.Op()))
 }
 
-// put makes v the newest version of its register, at the next offset, and
-// returns the register's row. It is born there, unless it was born somewhere
+// put makes v the newest version of its register, which is in row at (0: it is
+// new), at the next offset, and returns the row. It is born there, unless it was born somewhere
 // before.
-func (m *Machine) put(p *pactState, rec, field uint32, v *version) uint32 {
+func (m *Machine) put(p *pactState, rec, field, at uint32, v *version) uint32 {
 	p.head++
 	if v.Birth.IsZero() {
 		v.Birth = crdt.Position{Epoch: m.epoch, Offset: p.head}
 	}
 	page, pushed := p.feed.push(&entry{op: v.canonical, offset: p.head, birth: v.Birth})
-	at := p.place(rec, field)
+	at = p.place(rec, field, at)
 	if p.history != nil {
 		m.grown += p.history.keep(at, kept{message: pushed, at: m.clock, offset: p.head, replaced: p.rows.at(at).offset})
 	}
@@ -169,9 +171,9 @@ func (m *Machine) put(p *pactState, rec, field uint32, v *version) uint32 {
 	return at
 }
 
-// place returns the row of a register, without the version that stood there.
-func (p *pactState) place(rec, field uint32) uint32 {
-	at := p.at(rec, field)
+// place returns the row of a register without the version that stood there: at, or
+// a new one if that is 0.
+func (p *pactState) place(rec, field, at uint32) uint32 {
 	if at == 0 {
 		at, _ = p.rows.add()
 		p.records.put(p.records.rows.at(rec), field, at)

@@ -154,7 +154,7 @@ func (m *Machine) join(p *pactState, o *offered) crdt.Offset {
 	if o.lost == nil {
 		m.buryOffered(p, rec, came, o.life)
 	}
-	at = m.put(p, rec, field, v)
+	at = m.put(p, rec, field, at, v)
 	if o.lost != nil {
 		p.recorded(rec, at, o.lost)
 	}

@@ -136,6 +136,18 @@ func (g *page) ordinal(offset crdt.Offset) int {
 	return i
 }
 
+// near reads what kill will read, and returns something of it.
+func (g *page) near() uint32 {
+	near := uint32(g.live)
+	if len(g.dead) > 0 {
+		near += uint32(g.dead[0])
+	}
+	if n := len(g.deltas); n > 0 {
+		near += g.deltas[n/2]
+	}
+	return near
+}
+
 // reach counts one more version, at offset, behind every other; false if that is
 // too far from the first.
 func (g *page) reach(offset crdt.Offset) bool {

@@ -36,12 +36,15 @@ func (m *Machine) prepareCommand(c command.Command) error {
 	switch c := c.(type) {
 	case *command.Publish:
 		p, ok := m.pacts[c.Pact]
-		for i := 0; ok && i < len(c.Ops); i++ {
+		if !ok {
+			return nil
+		}
+		for i, at := range m.spots(p, c.Ops) {
 			op := &c.Ops[i]
 			if p.knows(op.ID()) {
 				continue // its answer is in the index
 			}
-			if err := m.prepare(p, op, crdt.Digest{}); err != nil {
+			if err := m.prepare(p, op, at, crdt.Digest{}); err != nil {
 				return fmt.Errorf("read what op %s meets: %w", op.ID(), err)
 			}
 		}
@@ -49,7 +52,7 @@ func (m *Machine) prepareCommand(c command.Command) error {
 		p, ok := m.pacts[c.Pact]
 		for i := 0; ok && i < len(c.Registers); i++ {
 			op := &c.Registers[i].Op
-			if err := m.prepare(p, op, op.Digest()); err != nil {
+			if err := m.prepare(p, op, p.spot(&op.Key), op.Digest()); err != nil {
 				return fmt.Errorf("read what register %s meets: %w", op.Key, err)
 			}
 		}
@@ -57,25 +60,23 @@ func (m *Machine) prepareCommand(c command.Command) error {
 	return nil
 }
 
-// prepare fetches what op may meet. offered is its digest, if it is offered: a
+// prepare fetches what op may meet where it leads. offered is its digest, if it is offered: a
 // register that stands here already meets nothing.
-func (m *Machine) prepare(p *pactState, op *crdt.Op, offered crdt.Digest) error {
-	rec := p.find(op.Key.Type, op.Key.Record)
-	if rec == 0 {
+func (m *Machine) prepare(p *pactState, op *crdt.Op, on spot, offered crdt.Digest) error {
+	if on.rec == 0 {
 		return nil
 	}
-	field := p.fields.id(string(op.Key.Field))
-	record := p.records.rows.at(rec)
+	record := p.records.rows.at(on.rec)
 	var errs []error
-	if at := p.at(rec, field); at != 0 {
-		row := p.rows.at(at)
+	if on.at != 0 {
+		row := p.rows.at(on.at)
 		seen := row.author&rowPred == 0 && p.id(row) == op.Base.Pred && offered == crdt.Digest{}
 		if !seen && row.digest != offered {
-			errs = append(errs, m.fetch(p, at))
+			errs = append(errs, m.fetch(p, on.at))
 		}
 	}
-	for _, c := range p.opened(rec) {
-		if c.field == field && c.loser == op.Base.Pred {
+	for _, c := range p.opened(on.rec) {
+		if c.field == on.field && c.loser == op.Base.Pred {
 			errs = append(errs, m.fetch(p, c.row))
 		}
 	}
@@ -85,7 +86,7 @@ func (m *Machine) prepare(p *pactState, op *crdt.Op, offered crdt.Digest) error 
 			errs = append(errs, m.fetch(p, ref.row))
 		}
 	case record.deleted():
-		errs = append(errs, m.fetch(p, p.at(rec, p.fields.id(string(crdt.FieldLife)))))
+		errs = append(errs, m.fetch(p, p.at(on.rec, p.fields.id(string(crdt.FieldLife)))))
 	}
 	return errors.Join(errs...)
 }

@@ -18,9 +18,10 @@ func (m *Machine) publish(c *command.Publish, e *command.Entry, res *Result) Com
 		return out.later(reason)
 	}
 	head, before := p.head, c.After
+	on := m.spots(p, c.Ops)
 	i := 0
 	for op, canonical := range c.All() {
-		out.Ops[i] = m.op(p, c, op, canonical, before, e)
+		out.Ops[i] = m.op(p, c, op, canonical, on[i], before, e)
 		before = op.ID()
 		i++
 	}
@@ -55,9 +56,10 @@ func (m *Machine) admit(name crdt.Pact, epoch crdt.Epoch, site crdt.Site) (*pact
 	return p, ""
 }
 
-// op answers one op, whose predecessor in the agent's outbox is before.
+// op answers one op, which leads to on and whose predecessor in the agent's outbox
+// is before.
 func (m *Machine) op(
-	p *pactState, c *command.Publish, op *crdt.Op, canonical []byte, before crdt.OpID, e *command.Entry,
+	p *pactState, c *command.Publish, op *crdt.Op, canonical []byte, on spot, before crdt.OpID, e *command.Entry,
 ) OpResult {
 	if op.Author.Site != c.Site || op.Author.Agent != c.Agent {
 		return OpResult{Outcome: OutcomeRefused, Reason: ReasonForged}
@@ -87,7 +89,7 @@ func (m *Machine) op(
 	reason := p.check(c, a, op, e)
 	var offset crdt.Offset
 	if reason == "" {
-		offset, reason = m.merge(p, op, canonical)
+		offset, reason = m.merge(p, op, canonical, on)
 	}
 	if reason != "" {
 		p.sumRefused += a.refuse(reason)

@@ -218,7 +218,7 @@ func (p *pactState) load(r *crdt.Register, offset crdt.Offset, n uint32) error {
 	}
 	rec := p.record(&r.Op.Key)
 	field := p.fields.intern(string(r.Op.Key.Field))
-	at := p.place(rec, field)
+	at := p.place(rec, field, p.at(rec, field))
 	p.fill(at, r, offset, n)
 	p.head = offset
 	p.registers.Add(r.Digest)
