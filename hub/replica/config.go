@@ -100,7 +100,7 @@ func (c Config) withDefaults() Config {
 	set(&c.ScrubInterval, time.Hour)
 	set(&c.ScrubBytesPerSecond, 8<<20)
 	set(&c.CheckpointInterval, 30*time.Second)
-	set(&c.CheckpointBytes, 64<<20)
+	set(&c.CheckpointBytes, 128<<20)
 	set(&c.TrailingBytes, 64<<20)
 	set(&c.SegmentBytes, 64<<20)
 	set(&c.InFlightMax, 8)

@@ -33,7 +33,7 @@ var (
 
 // Options of a Store.
 type Options struct {
-	MemTableBytes int64 // 0 means 16 MiB
+	MemTableBytes int64 // 0 means 32 MiB
 }
 
 // valueBytesMax keeps every value beside its key: a pact's document is the
@@ -74,7 +74,7 @@ type Store struct {
 // It removes what a crash left of a restore. The caller must Close it.
 func Open(dir string, opts Options) (*Store, error) {
 	if opts.MemTableBytes == 0 {
-		opts.MemTableBytes = 16 << 20
+		opts.MemTableBytes = 32 << 20
 	}
 	s := &Store{dir: dir, opts: opts, stamps: map[uint64]uint64{}, held: map[uint64]int{}}
 	if err := s.open(); err != nil {
@@ -129,6 +129,16 @@ func (s *Store) advance(index, ts uint64) {
 	s.db.SetDiscardTs(s.stamp(index, ts, before))
 }
 
+// Checkpoints come in bursts and write pages all over the keys, so each table of
+// level 0 overlaps everything below. Many of them are merged at once, into one
+// level as long as the database is no larger than baseLevelBytes: otherwise each
+// byte is rewritten on every level, which cost more than all other work of a hub.
+const (
+	baseLevelBytes = 512 << 20
+	zeroTables     = 8 // tables of level 0 that start a merge
+	zeroTablesMax  = 24
+)
+
 // openDB turns a panic of the database over damaged files into an error.
 func openDB(dir string, opts Options) (db *badger.DB, err error) {
 	defer rescue(&err)
@@ -139,6 +149,9 @@ func openDB(dir string, opts Options) (db *badger.DB, err error) {
 		WithNumMemtables(3).
 		WithBlockCacheSize(16 << 20).
 		WithNumCompactors(2).
+		WithBaseLevelSize(baseLevelBytes).
+		WithNumLevelZeroTables(zeroTables).
+		WithNumLevelZeroTablesStall(zeroTablesMax).
 		WithCompression(options.None).
 		WithValueThreshold(min(valueBytesMax, opts.MemTableBytes/8)).
 		WithValueLogFileSize(16 << 20).
