@@ -17,8 +17,8 @@ var (
 	ErrHistoryBefore = errors.New("the time is before the pact's history")
 )
 
-// Version is a version of a register that is or was current.
-type Version struct {
+// Dated is a version of a register that is or was current.
+type Dated struct {
 	Stored
 	// Millis is when it became current by the leader's clock of the log, which never
 	// goes back; 0: before the pact's history began.
@@ -50,7 +50,7 @@ type Span struct {
 // Versions is one page of a register's versions.
 type Versions struct {
 	Reach
-	Versions []Version   // ascending by offset
+	Versions []Dated     // ascending by offset
 	Next     crdt.Offset // cursor for the next page; 0: there is none
 }
 
@@ -73,7 +73,6 @@ func (m *Machine) history(span *Span) (Versions, error) {
 	if err != nil {
 		return Versions{}, err
 	}
-	defer lines.close()
 	out := Versions{Reach: lines.Reach}
 	if len(lines.of) == 0 {
 		return out, nil
@@ -91,7 +90,7 @@ func (m *Machine) history(span *Span) (Versions, error) {
 		}
 		if untouched {
 			v, err := line.now(&lines.reader)
-			out.Versions = []Version{v}
+			out.Versions = []Dated{v}
 			return out, err
 		}
 	}
@@ -136,7 +135,7 @@ type Moment struct {
 // Registers is one page of a record's registers as they were.
 type Registers struct {
 	Reach
-	Versions []Version // by the names of their fields
+	Versions []Dated // by the names of their fields
 	// Unknown names registers of which it is not known what was current: it came
 	// before the history began and was replaced since.
 	Unknown []crdt.Field
@@ -165,7 +164,6 @@ func (m *Machine) asOf(at *Moment) (Registers, error) {
 	if err != nil {
 		return Registers{}, err
 	}
-	defer lines.close()
 	out := Registers{Reach: lines.Reach}
 	bytes := 0
 	for i := range lines.of {
@@ -344,7 +342,7 @@ func (l *line) last(r *reader, millis int64) (best KeptVersion, ok bool, err err
 var errUnknown = errors.New("not known")
 
 // asOf returns the version at a time that is not before the horizon.
-func (l *line) asOf(r *reader, millis int64) (v Version, found bool, err error) {
+func (l *line) asOf(r *reader, millis int64) (v Dated, found bool, err error) {
 	k, ok, err := l.last(r, millis)
 	if err != nil {
 		return v, false, err
@@ -374,21 +372,26 @@ func (l *line) untouched(r *reader) (bool, error) {
 }
 
 // now reads the current version, which is older than the history.
-func (l *line) now(r *reader) (v Version, err error) {
+func (l *line) now(r *reader) (v Dated, err error) {
 	data, err := r.bytes(l.current.first, l.current.data)
 	if err != nil {
 		return v, err
 	}
 	e, err := findEntry(data, l.offset)
+	if err != nil {
+		return v, err
+	}
+	current := Version{Op: e.op, Offset: e.offset, Birth: e.birth}
+	stored, err := current.Decode(nil)
 	if err == nil {
-		err = r.store(&v.Stored, &e)
+		v.Stored = *stored
 	}
 	return v, err
 }
 
 // version decodes k.
-func (l *line) version(r *reader, k *KeptVersion) (v Version, err error) {
-	if err := k.Op(&v.Register.Op, r.names); err != nil {
+func (l *line) version(r *reader, k *KeptVersion) (v Dated, err error) {
+	if err := k.Op(&v.Register.Op, nil); err != nil {
 		return v, err
 	}
 	if v.Register.Op.Key != l.key {

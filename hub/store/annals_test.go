@@ -92,7 +92,11 @@ func (a *annals) entry(millis int64, cs ...command.Command) state.Result {
 	if err != nil {
 		a.t.Fatal(err)
 	}
-	for _, s := range slice.Entries {
+	entries, err := slice.Decode()
+	if err != nil {
+		a.t.Fatal(err)
+	}
+	for _, s := range entries {
 		key := s.Register.Op.Key
 		a.twin[key] = append(a.twin[key], listed{s.Offset, a.clock, s.Register.Digest})
 	}
