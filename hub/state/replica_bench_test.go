@@ -1,10 +1,12 @@
 package state_test
 
 import (
+	"encoding/binary"
+	"math/rand/v2"
 	"testing"
 
-	"github.com/entente-sync/entente/bench/workload"
 	"github.com/entente-sync/entente/crdt"
+	"github.com/entente-sync/entente/crdt/value"
 	"github.com/entente-sync/entente/hub/command"
 	"github.com/entente-sync/entente/hub/state"
 	"github.com/entente-sync/entente/proto/pact"
@@ -14,8 +16,8 @@ import (
 // million registers in records of eight: decode, prepare, apply. That is more than
 // any cache holds.
 func BenchmarkReplica(b *testing.B) {
-	r := newReplicaBench(b)
-	for n := 0; n < r.shape.Registers+r.shape.Writers*benchOps; n += benchOps {
+	r := newReplicaBench()
+	for n := 0; n < replicaRegisters+len(r.authors)*benchOps; n += benchOps {
 		r.step(b, r.next())
 	}
 	const ahead = 64
@@ -35,38 +37,63 @@ func BenchmarkReplica(b *testing.B) {
 	}
 }
 
-// replicaBench makes entries of the workload's writers in turn, and applies them.
+// replicaBench makes entries of four authors in turn, and applies them.
 type replicaBench struct {
-	shape   workload.Shape
 	log     *log
-	writers []*workload.Writer
-	last    []crdt.OpID
+	authors [4]replicaAuthor
 	turn    int
+	random  *rand.Rand
+	value   []byte
 	decoder command.Decoder
 }
 
-func newReplicaBench(b *testing.B) *replicaBench {
-	r := &replicaBench{shape: workload.Shape{Registers: 1_000_000, Writers: 4, Seed: 1}, log: &log{m: state.New()}}
-	p := &pact.Pact{Name: workload.Pact, Version: 1, Members: []crdt.Site{"acme", "globex"}, Record: workload.Type}
-	for _, f := range workload.Fields() {
-		p.Fields = append(p.Fields, pact.Field{Name: crdt.Field(f), Type: pact.TypeText})
+// replicaAuthor first writes each of its registers once, and then drawn ones.
+type replicaAuthor struct {
+	seq  crdt.Seq
+	last [replicaRegisters / 4]crdt.Seq
+}
+
+const replicaRegisters = 1_000_000
+
+var replicaFields = [8]crdt.Field{"alpha", "bravo", "delta", "gamma", "kappa", "omega", "sigma", "theta"}
+
+func newReplicaBench() *replicaBench {
+	r := &replicaBench{
+		log: &log{m: state.New()}, random: rand.New(rand.NewPCG(1, 1)),
+		value: crdt.Plain(value.Text("a value of about a hundred bytes, as a title or a short description in a ticket system might be")),
+	}
+	p := &pact.Pact{Name: tickets, Version: 1, Members: []crdt.Site{"acme", "globex"}, Record: "ticket"}
+	for _, f := range replicaFields {
+		p.Fields = append(p.Fields, pact.Field{Name: f, Type: pact.TypeText})
 	}
 	r.log.apply(&command.Found{Hub: hubID, Epoch: epochOne}, &command.PutPact{Document: p.Encode()})
-	for i := range r.shape.Writers {
-		r.writers = append(r.writers, r.shape.Writer(i))
-	}
-	r.last = make([]crdt.OpID, r.shape.Writers)
 	return r
 }
 
 func (r *replicaBench) next() []byte {
 	i := r.turn
-	r.turn = (i + 1) % r.shape.Writers
-	a := crdt.Author{Site: "acme", Agent: "main", Incarnation: uint64(i + 1)}
-	c := &command.Publish{Site: a.Site, Agent: a.Agent, Pact: workload.Pact, Epoch: epochOne, After: r.last[i], Ops: make([]crdt.Op, benchOps)}
+	r.turn = (i + 1) % len(r.authors)
+	w, a := &r.authors[i], author("acme", uint64(i+1))
+	c := &command.Publish{Site: a.Site, Agent: a.Agent, Pact: tickets, Epoch: epochOne, Ops: make([]crdt.Op, benchOps)}
+	if w.seq > 0 {
+		c.After = crdt.OpID{Author: a, Seq: w.seq}
+	}
 	for j := range c.Ops {
-		c.Ops[j] = r.shape.CRDT(r.writers[i].Next(), a, crdt.Position{})
-		r.last[i] = c.Ops[j].ID()
+		n := int(w.seq)
+		if n >= len(w.last) {
+			n = r.random.IntN(len(w.last))
+		}
+		w.seq++
+		register := uint64(n*len(r.authors) + i)
+		k := key(1, replicaFields[register%8])
+		binary.BigEndian.PutUint64(k.Record[:], (register/8+1)*0x9e3779b97f4a7c15)
+		op := edit(a, w.seq, k, 0, "")
+		op.Value, op.Stamp = r.value, op.Stamp+crdt.Stamp(w.seq)
+		if w.last[n] != 0 {
+			op.Base.Pred = crdt.OpID{Author: a, Seq: w.last[n]}
+		}
+		w.last[n] = w.seq
+		c.Ops[j] = op
 	}
 	e := command.Entry{TimeMillis: now, DriftMaxMillis: driftMax, Commands: []command.Command{c}}
 	return e.Encode()

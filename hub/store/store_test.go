@@ -4,6 +4,7 @@ import (
 	"bytes"
 	"errors"
 	"fmt"
+	"io/fs"
 	"math"
 	"os"
 	"path/filepath"
@@ -119,12 +120,25 @@ func TestCrashBetweenBatches(t *testing.T) {
 	}
 }
 
-// crashed is a copy of the files as they are now: what a killed process leaves.
+// crashed is a copy of the files as they are now: what a killed process leaves. The
+// database adds and removes files by itself; a copy made meanwhile is of no one
+// moment, and is made again.
 func crashed(t testing.TB, dir string) string {
 	t.Helper()
-	to := t.TempDir()
-	if err := os.CopyFS(to, os.DirFS(dir)); err != nil {
-		t.Fatal(err)
+	files := func() string {
+		return strings.Join(must(filepath.Glob(filepath.Join(dir, "*", "*"))), "\n")
+	}
+	var to string
+	for {
+		to = t.TempDir()
+		before := files()
+		err := os.CopyFS(to, os.DirFS(dir))
+		if err != nil && !errors.Is(err, fs.ErrNotExist) {
+			t.Fatal(err)
+		}
+		if err == nil && files() == before {
+			break
+		}
 	}
 	for _, lock := range must(filepath.Glob(filepath.Join(to, "*", "LOCK"))) {
 		if err := os.Remove(lock); err != nil {
