@@ -65,7 +65,10 @@ func (l *Loop) ask(ctx context.Context, client *wire.Client) (w wire.Welcome, wh
 	l.heard()
 	waits, again := map[crdt.Pact]string{}, false
 	for i := range w.Pacts {
-		inForce, missing := l.accept(ctx, client, &w.Pacts[i])
+		inForce, missing, err := l.accept(ctx, client, &w.Pacts[i])
+		if err != nil {
+			return w, nil, err
+		}
 		waits[w.Pacts[i].Pact], again = missing, again || inForce
 	}
 	if again {

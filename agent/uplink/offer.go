@@ -134,22 +134,25 @@ func (l *Loop) answered(pact crdt.Pact, epoch crdt.Epoch, part *core.OfferPart, 
 
 // accept tells the hub which pact this site accepted, where the hub lacks it or
 // has an older version. It reports whether that put the pact in force; if not, why
-// says who is missing.
-func (l *Loop) accept(ctx context.Context, client *wire.Client, p *wire.PactState) (inForce bool, why string) {
+// says who is missing. Only the leader takes such a word: the error is that another
+// node leads.
+func (l *Loop) accept(ctx context.Context, client *wire.Client, p *wire.PactState) (inForce bool, why string, err error) {
 	document, version := l.config.Document(p.Pact)
 	if document == nil || p.Refused != wire.ReasonPactUnknown && (p.Refused != "" || p.Version >= version) {
-		return false, ""
+		return false, "", nil
 	}
 	got, err := client.OfferPact(ctx, document)
 	switch {
 	case wire.ReasonOf(err) == wire.ReasonPactVersion:
-		return false, "" // another text is in force: that is for people to settle
+		return false, "", nil // another text is in force: that is for people to settle
+	case wire.ReasonOf(err) == wire.ReasonLeaderMoved:
+		return false, "", err
 	case err != nil:
-		return false, "the hub does not take the accepted version: " + err.Error()
+		return false, "the hub does not take the accepted version: " + err.Error(), nil
 	case len(got.Missing) > 0:
-		return false, fmt.Sprintf("version %d waits for the word of %s", version, join(got.Missing))
+		return false, fmt.Sprintf("version %d waits for the word of %s", version, join(got.Missing)), nil
 	}
-	return true, ""
+	return true, "", nil
 }
 
 func join(sites []crdt.Site) (out string) {
