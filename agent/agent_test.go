@@ -8,6 +8,7 @@ import (
 	"net/http/httptest"
 	"os"
 	"path/filepath"
+	"slices"
 	"strings"
 	"sync/atomic"
 	"testing"
@@ -64,10 +65,17 @@ type hub struct {
 	document []byte
 	head     atomic.Uint64
 	refuse   atomic.Bool // every batch is put off
+
+	epoch   atomic.Uint64 // beyond 1
+	entries []wire.Entry  // of epoch 1, the first slice
+	later   atomic.Bool   // every part of an offer is put off
 }
 
+// in is the hub's epoch.
+func (h *hub) in() crdt.Epoch { return crdt.Epoch(1 + h.epoch.Load()) }
+
 func (h *hub) Greet(_ context.Context, hello wire.Hello) (wire.Welcome, error) {
-	w := wire.Welcome{Protocol: wire.Protocol, Hub: strings.Repeat("a", 32), Epoch: 1}
+	w := wire.Welcome{Protocol: wire.Protocol, Hub: strings.Repeat("a", 32), Epoch: h.in()}
 	for _, p := range hello.Pacts {
 		w.Pacts = append(w.Pacts, wire.PactState{Pact: p, Document: h.document, Head: crdt.Offset(h.head.Load())})
 	}
@@ -94,18 +102,41 @@ func (h *hub) Publish(_ context.Context, s wire.PublishStream) error {
 	}
 }
 
-func (h *hub) Offer(context.Context, wire.OfferStream) error {
-	return wire.Errorf(wire.ReasonHubReadonly, "nothing was lost here")
+func (h *hub) Offer(_ context.Context, s wire.OfferStream) error {
+	for {
+		o, err := s.Recv()
+		if err != nil {
+			return err
+		}
+		one := wire.OpResult{Outcome: wire.OutcomeApplied, Offset: 1}
+		if h.later.Load() {
+			one = wire.OpResult{Outcome: wire.OutcomeRetry, Reason: wire.ReasonMemberOlder}
+		}
+		r := wire.BatchResult{Batch: o.ID, Results: slices.Repeat([]wire.OpResult{one}, len(o.Registers))}
+		if o.End != nil {
+			r.Results = append(r.Results, one)
+		}
+		if err := s.Send(r); err != nil {
+			return err
+		}
+	}
 }
 
 func (h *hub) OfferPact(context.Context, []byte) (wire.Acceptance, error) {
 	return wire.Acceptance{}, wire.Errorf(wire.ReasonPactVersion, "another document is in force here")
 }
 
-func (h *hub) Subscribe(ctx context.Context, _ crdt.Pact, _ crdt.Position, s wire.FeedStream) error {
-	for {
+func (h *hub) Subscribe(ctx context.Context, _ crdt.Pact, from crdt.Position, s wire.FeedStream) error {
+	entries := h.entries
+	if from.Offset > 0 || h.in() > 1 {
+		entries = nil
+	}
+	for began := h.in(); ; entries = nil {
+		if h.in() != began {
+			return wire.Errorf(wire.ReasonEpochChanged, "another epoch")
+		}
 		head := crdt.Offset(h.head.Load())
-		if err := s.Send(wire.Slice{Cursor: crdt.Position{Epoch: 1, Offset: head}, Head: head}); err != nil {
+		if err := s.Send(wire.Slice{Entries: entries, Cursor: crdt.Position{Epoch: began, Offset: head}, Head: head}); err != nil {
 			return err
 		}
 		select {

@@ -57,6 +57,13 @@ func (a *Agent) notReady() []string {
 		switch {
 		case at.Refused != "":
 			problems = append(problems, fmt.Sprintf("pact %s: refused: %s", p.Name, at.Refused))
+		case up.Connected && at.Offering:
+			why := ""
+			if at.Delayed != "" {
+				why = fmt.Sprintf("; it puts that off: %s: %s", at.Delayed, wire.Describe(at.Delayed).Sentence)
+			}
+			problems = append(problems, fmt.Sprintf(
+				"pact %s: the hub was restored or lost what it had, and is brought what this agent holds; edits wait until it has all of it%s", p.Name, why))
 		case up.Connected && at.Delayed != "":
 			problems = append(problems, fmt.Sprintf("pact %s: the hub does not take our ops now, they wait: %s: %s",
 				p.Name, at.Delayed, wire.Describe(at.Delayed).Sentence))

@@ -18,6 +18,7 @@ type metrics struct {
 
 	outbox, linked, reads, intents, doubt, holds *prometheus.Desc
 	connected, heard, listed, feedLag, steps     *prometheus.Desc
+	offering, offered, offerRefused, offerLeft   *prometheus.Desc
 }
 
 func newMetrics(a *Agent, r prometheus.Registerer) (*metrics, error) {
@@ -31,8 +32,13 @@ func newMetrics(a *Agent, r prometheus.Registerer) (*metrics, error) {
 			Help: "What the agent decided, by kind: edits captured, records born or created, writes settled or in doubt, holds.",
 		},
 			[]string{"system", "kind"}),
-		outbox:    desc("outbox_ops", "Ops that the hub's feed does not cover yet.", "pact"),
-		feedLag:   desc("feed_behind_offsets", "How far the agent's cursor is behind the feed's head, as last heard.", "pact"),
+		outbox:   desc("outbox_ops", "Ops that the hub's feed does not cover yet.", "pact"),
+		feedLag:  desc("feed_behind_offsets", "How far the agent's cursor is behind the feed's head, as last heard.", "pact"),
+		offering: desc("offering", "1 while a hub that was restored, or lost what it had, is brought what this agent holds; edits wait.", "pact"),
+		offered:  desc("offer_taken_registers", "Registers that a hub of this epoch took back from this agent.", "pact"),
+		offerRefused: desc("offer_refused_registers",
+			"Registers that it does not take back; this agent keeps them.", "pact"),
+		offerLeft: desc("offer_left_registers", "Registers that are to be offered yet, at most.", "pact"),
 		linked:    desc("linked_records", "Records tied to a local record.", "system"),
 		reads:     desc("reads_waiting", "Records that wait to be read.", "system"),
 		intents:   desc("writes_waiting", "Writes that are not settled.", "system"),
@@ -68,6 +74,7 @@ func (m *metrics) Describe(out chan<- *prometheus.Desc) {
 	for _, d := range []*prometheus.Desc{
 		m.outbox, m.feedLag, m.linked, m.reads, m.intents, m.doubt,
 		m.listed, m.holds, m.connected, m.heard, m.steps,
+		m.offering, m.offered, m.offerRefused, m.offerLeft,
 	} {
 		out <- d
 	}
@@ -107,6 +114,18 @@ func (m *metrics) collectStore(tx store.Tx, gauge func(*prometheus.Desc, float64
 			return err
 		}
 		gauge(m.outbox, float64(state.Len), string(p.Name))
+		offer, err := core.OfferOf(tx, p.Name)
+		if err != nil {
+			return err
+		}
+		open := 0.0
+		if offer.Open {
+			open = 1
+		}
+		gauge(m.offering, open, string(p.Name))
+		gauge(m.offered, float64(offer.Taken), string(p.Name))
+		gauge(m.offerRefused, float64(offer.Refused), string(p.Name))
+		gauge(m.offerLeft, float64(offer.Left), string(p.Name))
 	}
 	for _, s := range m.agent.config.Systems {
 		st, err := core.StatusOf(tx, s.Name)

@@ -40,7 +40,7 @@ func (a *Agent) Status() (admin.Status, error) {
 			if err != nil {
 				return err
 			}
-			feed, err := inbox.GetFeed(tx, p.Name)
+			offer, err := core.OfferOf(tx, p.Name)
 			if err != nil {
 				return err
 			}
@@ -48,7 +48,7 @@ func (a *Agent) Status() (admin.Status, error) {
 			status.Pacts = append(status.Pacts, admin.PactStatus{
 				Pact: string(p.Name), Version: p.Version,
 				Refused: at.Refused, Cursor: uint64(at.Cursor), Head: uint64(at.Head), Outbox: state.Len, Conflicts: conflicts,
-				Offering: feed.Offer.Open, Offered: feed.Offer.Taken, OfferRefused: feed.Offer.Refused,
+				Offering: offer.Open, Offered: offer.Taken, OfferRefused: offer.Refused, OfferLeft: offer.Left,
 			})
 		}
 		for _, s := range a.config.Systems {

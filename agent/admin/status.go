@@ -38,10 +38,12 @@ type PactStatus struct {
 	Conflicts int `json:"conflicts"`
 	// Offering: the hub lost what it had, or some of it, and is brought what this
 	// agent holds; until that is done nothing else is sent. Offered and OfferRefused
-	// count the registers that it took and refused in this epoch.
+	// count the registers that it took and refused in this epoch; at most OfferLeft
+	// are to be offered yet.
 	Offering     bool   `json:"offering,omitempty"`
 	Offered      uint64 `json:"offered,omitempty"`
 	OfferRefused uint64 `json:"offerRefused,omitempty"`
+	OfferLeft    uint64 `json:"offerLeft,omitempty"`
 }
 
 // SystemStatus is one system.

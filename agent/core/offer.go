@@ -33,6 +33,27 @@ func Offering(tx store.Tx, name crdt.Pact) (bool, error) {
 	return f.Offer.Open, err
 }
 
+// OfferStatus is how far an offer is.
+type OfferStatus struct {
+	Open           bool
+	Taken, Refused uint64 // registers that the hub answered in this epoch
+	Left           uint64 // that may be offered yet, at most; 0 if it is not open
+}
+
+// OfferOf returns how far a pact's offer is. While it is open that takes as long
+// as reading everything that is left.
+func OfferOf(tx store.Tx, name crdt.Pact) (out OfferStatus, err error) {
+	f, err := inbox.GetFeed(tx, name)
+	if err != nil {
+		return out, err
+	}
+	out = OfferStatus{Open: f.Offer.Open, Taken: f.Offer.Taken, Refused: f.Offer.Refused}
+	if out.Open {
+		out.Left, err = inbox.Count(tx, name, f.Offer.Next)
+	}
+	return out, err
+}
+
 // NextOffer returns the next part of an open offer, at most max registers of at
 // most bytesMax by size, but at least one if there is any. What the hub is known to
 // have is left out. Nothing of the new epoch was read since it was greeted, so what

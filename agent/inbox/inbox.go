@@ -223,6 +223,15 @@ func Walk(tx store.Tx, pact crdt.Pact, from []byte, fn func(key []byte, r crdt.R
 	})
 }
 
+// Count counts the registers that Walk would visit. It reads all of them.
+func Count(tx store.Tx, pact crdt.Pact, from []byte) (n uint64, err error) {
+	err = tx.Scan(pack.Key(tableRegister, string(pact)), from, func(_, _ []byte) error {
+		n++
+		return nil
+	})
+	return n, err
+}
+
 func registerKey(key crdt.Key) []byte { return keyOf(tableRegister, key) }
 
 func keyOf(table byte, key crdt.Key) []byte {

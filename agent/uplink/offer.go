@@ -32,6 +32,7 @@ func (l *Loop) offer(ctx context.Context, client *wire.Client, epoch crdt.Epoch,
 	}
 	silence := time.AfterFunc(l.config.SilenceMax, func() { cancel(errUnanswered) })
 	defer silence.Stop()
+	l.updatePact(pact, func(at *PactStatus) { at.Offering = true })
 	l.config.Log.Warn("the hub has a new epoch: it is brought what this agent holds", "pact", pact)
 	backoff := retry.Backoff{Min: restMin, Max: restMax}
 	for id := uint64(1); open; id++ {
@@ -58,7 +59,17 @@ func (l *Loop) offer(ctx context.Context, client *wire.Client, epoch crdt.Epoch,
 			return local(err)
 		}
 	}
+	l.updatePact(pact, func(at *PactStatus) { at.Offering = false })
 	return nil
+}
+
+// updatePact changes the status of one pact.
+func (l *Loop) updatePact(pact crdt.Pact, change func(*PactStatus)) {
+	l.update(func(s *Status) {
+		at := s.Pacts[pact]
+		change(&at)
+		s.Pacts[pact] = at
+	})
 }
 
 func ask(stream *wire.OfferClient, part wire.Offer) (wire.BatchResult, error) {
@@ -113,19 +124,11 @@ func (l *Loop) answered(pact crdt.Pact, epoch crdt.Epoch, part *core.OfferPart, 
 		case r.Reason == wire.ReasonEpochChanged:
 			return false, 0, errRegreet
 		default:
-			l.update(func(s *Status) {
-				at := s.Pacts[pact]
-				at.Delayed = r.Reason
-				s.Pacts[pact] = at
-			})
+			l.updatePact(pact, func(at *PactStatus) { at.Delayed = r.Reason })
 			return false, result.RetryAfter, nil
 		}
 	}
-	l.update(func(s *Status) {
-		at := s.Pacts[pact]
-		at.Delayed = ""
-		s.Pacts[pact] = at
-	})
+	l.updatePact(pact, func(at *PactStatus) { at.Delayed = "" })
 	return true, 0, local(l.config.Engine.Step(func(now int64) core.Event {
 		ev.NowMillis = now
 		return ev

@@ -97,8 +97,11 @@ type PactStatus struct {
 	Head    crdt.Offset // as last heard
 	Cursor  crdt.Offset
 	Refused string // why this site may not take part, or ""
-	// Delayed is why the hub put ops of this agent off when it last answered, or "".
-	// They stay in the outbox and are sent again.
+	// Offering: the hub is brought what this agent holds; nothing else is sent or
+	// read meanwhile.
+	Offering bool
+	// Delayed is why the hub put ops of this agent, or a part of an offer, off when it last answered, or "".
+	// They stay and are sent again.
 	Delayed wire.Reason
 }
 

@@ -120,6 +120,12 @@ func writeStatus(w io.Writer, all []admin.Status) error {
 		for _, problem := range s.Problems {
 			fmt.Fprintf(t, "%s/%s: %s\n", s.Site, s.Agent, problem)
 		}
+		for _, p := range s.Pacts {
+			if p.Offering || p.OfferRefused > 0 {
+				fmt.Fprintf(t, "%s/%s: pact %s: offered to the hub: %d registers taken, %d refused, at most %d left\n",
+					s.Site, s.Agent, p.Pact, p.Offered, p.OfferRefused, p.OfferLeft)
+			}
+		}
 		if s.Holds > 0 {
 			fmt.Fprintf(t, "%s/%s: %d held; see: entente holds\n", s.Site, s.Agent, s.Holds)
 		}
