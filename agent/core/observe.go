@@ -184,6 +184,7 @@ const (
 	codeDeletedThere = "record.deleted_elsewhere"
 	codeCreate       = "create.refused"
 	codeBrake        = "brake.create"
+	codeOscillation  = "brake.oscillation" // of one field
 	codeLink         = "link.unreadable"
 	codeRequired     = "create.required"
 	codeWrite        = "write.refused"
@@ -305,6 +306,9 @@ func (s *step) released(e Released) error {
 	}
 	if h.Code == codeBrake {
 		return s.unbrake(e.System)
+	}
+	if h.Code == codeOscillation {
+		return s.thaw(e.System, e.Record, e.Field, h.Key)
 	}
 	sh, err := s.shadow(e.System, e.Record)
 	if err != nil {

@@ -128,3 +128,16 @@ func TestRefusalsOutOfOrderHoldNothing(t *testing.T) {
 	w.rest()
 	globex.shows(b, "title", "two")
 }
+
+// A write that never came is not taken for done because what stood there before
+// says the same in another spelling.
+func TestUnchangedIsNoSpelling(t *testing.T) {
+	w, acme, globex, a, b := calm(t, nil, memory.Fault{Kind: memory.Normalise, Field: "description", Form: memory.FormTrim})
+	globex.cfg.Systems = map[string]core.System{"desk": {Capabilities: globex.sys.Capabilities(), Binding: testBinding{}}}
+	globex.sys.SetFaults(memory.Fault{
+		Kind: memory.FailBefore, Class: connectors.ClassUnknown, Calls: []memory.Call{memory.CallUpdate}, Times: 1,
+	})
+	acme.edit(a, "description", "[smokes]")
+	w.rest()
+	globex.shows(b, "description", "[smokes]")
+}

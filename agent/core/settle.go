@@ -132,6 +132,9 @@ func (s *step) dropped(v *view, f crdt.Field, shown, want tuple) bool {
 
 func (s *step) settleByHistory(v *view, f crdt.Field, w intentField, t trace, shown, want tuple, done bool) error {
 	same := sameShown(shown, want, v.sys.Capabilities.Normalises)
+	if !done && equalTuple(shown, w.Before) { // unchanged is no spelling of something new
+		same = equalTuple(shown, want)
+	}
 	switch {
 	case t.wrote:
 		if t.ran != nil {
@@ -203,6 +206,11 @@ func (s *step) unproven(v *view, f crdt.Field, w intentField, shown, want tuple)
 	wrote, came := digest(want), digest(shown)
 	sh := v.sh.Fields[f]
 	if sh.EchoWritten == wrote && sh.EchoShown == came {
+		return s.shows(v, f, w, shown, s.systemNow(v.ahead))
+	}
+	if frozen, err := s.oscillates(v, f, w); err != nil {
+		return err
+	} else if frozen {
 		return s.shows(v, f, w, shown, s.systemNow(v.ahead))
 	}
 	if err := s.shows(v, f, w, want, s.systemNow(v.ahead)); err != nil {

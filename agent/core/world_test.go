@@ -50,7 +50,7 @@ type site struct {
 	store   store.Store
 	cfg     *core.Config
 	sys     *memory.System
-	conn    *memory.Connector
+	conn    connectors.Connector
 	skew    time.Duration
 	tasks   []task
 	answers []core.Event
@@ -224,7 +224,7 @@ func (s *site) do(e core.Effect) {
 		})
 	case core.Find:
 		s.tasks = append(s.tasks, func() (task, core.Event) {
-			keys, err := s.conn.Find(context.Background(), e.Correlation)
+			keys, err := s.sys.Connector().Find(context.Background(), e.Correlation)
 			return nil, core.Found{System: "desk", Intent: e.Intent, Keys: keys, Fault: core.FaultOf(err)}
 		})
 	case core.Notice:

@@ -83,6 +83,7 @@ func (a *agent) crash(where string) {
 func (a *agent) step(ev core.Event) bool {
 	t := a.w.trace
 	var effects []core.Effect
+	a.w.steps++
 	dies := a.w.stormy(a.w.plan.crashes, 250)
 	err := a.store.Update(func(tx store.Tx) (err error) {
 		if effects, err = core.Step(hashed{tx, t}, a.cfg, ev); err == nil && dies {

@@ -94,6 +94,7 @@ func (d *desk) write(e core.Write) task {
 	return func() (task, *answer) {
 		d.writes++
 		before, _ := d.sys.Get(e.Write.Key)
+		e.Write.Fields = d.spelled(e.Write.Fields)
 		receipt, err := d.conn.Write(context.Background(), e.Write)
 		d.ranOver(&e.Write, &before)
 		fault := core.FaultOf(err)
@@ -184,6 +185,7 @@ func (d *desk) normal(field string, v value.Value, answered bool) value.Value {
 			faults = append(faults, memory.Fault{Kind: memory.Normalise, Field: f.Field, Form: f.Form})
 		}
 	}
+	v = d.spelled(map[string]value.Value{field: v})[field]
 	s := memory.New(memory.Config{Schema: d.words.schema, Faults: faults})
 	rec, _ := s.Get(s.Create("somebody", map[string]value.Value{field: v}, time.Time{}))
 	return rec.Fields[field]

@@ -168,6 +168,8 @@ func (f *final) held(d *desk) {
 			switch h.Code {
 			case "value.unmapped":
 				ok = h.Field == "priority"
+			case "brake.oscillation":
+				ok = !d.declared(d.words.description) && h.Field == "description"
 			case "record.not_found":
 				gone++
 				ok = f.truth.deleted[place{d, key}]

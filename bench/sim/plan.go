@@ -32,6 +32,7 @@ type deskPlan struct {
 	faults      []memory.Fault // end when everything heals
 	skew        time.Duration  // of the system's clock
 	agentSkew   time.Duration
+	lossy       lossy    // of descriptions, not declared
 	words       []string // for people
 }
 
@@ -76,6 +77,9 @@ func drawDesk(rng *rand.Rand, v *vocabulary, index int) deskPlan {
 	without(8, "history of few fields", func() { d.caps.HistoryFields = []string{v.description, v.status} })
 	d.habits(rng, v)
 	d.mishaps(rng)
+	if one(6) {
+		d.lossyHabit(rng)
+	}
 	return d
 }
 

@@ -27,6 +27,8 @@ func NewLab() (*Lab, error) {
 type Options struct {
 	// Keep the trace as text; the run is the same.
 	Keep bool
+	// Script leaves things out.
+	Script Script
 }
 
 // Result is what became of a run.
@@ -40,6 +42,9 @@ type Result struct {
 	Edits     int        // what people did
 	Ops       int        // entries in the hub's log
 	Writes    int        // calls that changed systems, or were to
+	Steps     int        // events that agents' cores took
+
+	actions, mishaps int // that a script can leave out
 }
 
 // Violation is one broken invariant. Its number is that of DESIGN.md section 8.
@@ -55,7 +60,10 @@ func (v *Violation) String() string { return v.Invariant + ": " + v.Message }
 // world is one run.
 type world struct {
 	agreed    *agreed
+	seed      uint64
+	script    Script
 	plan      plan
+	steps     int
 	rng       *rand.Rand
 	nowMillis int64
 	chaos     bool
@@ -73,11 +81,13 @@ const storyMax = 400
 // Run plays one seed.
 func (l *Lab) Run(seed uint64, o Options) (res Result) {
 	w := &world{
-		agreed: l.agreed, rng: rand.New(rand.NewPCG(seed, 0x656e74656e7465)), nowMillis: startMillis,
+		seed: seed, script: o.Script, agreed: l.agreed, rng: chance(seed, 0), nowMillis: startMillis,
 		truth: newTruth(), trace: newTrace(o.Keep),
 	}
 	w.plan = draw(w.rng)
 	res.Seed, res.World = seed, w.plan.String()
+	res.actions, res.mishaps = w.plan.actions, len(w.plan.mishaps())
+	w.plan.without(o.Script.Without)
 	defer func() {
 		if p := recover(); p != nil {
 			v, ok := p.(*Violation)
@@ -88,7 +98,7 @@ func (l *Lab) Run(seed uint64, o Options) (res Result) {
 			res.Story = w.trace.about(v.Names, storyMax)
 		}
 		w.trace.sum.Sum(res.Hash[:0])
-		res.Edits = w.truth.acts
+		res.Edits, res.Steps = w.truth.acts, w.steps
 		if w.hub != nil {
 			res.Ops = len(w.hub.ops)
 		}
@@ -149,6 +159,10 @@ func (w *world) play() {
 		backup, restore = restore, backup
 	}
 	for i := range w.plan.actions {
+		w.rng = chance(w.seed, uint64(i)+1)
+		if !w.script.plays(i) {
+			continue
+		}
 		switch {
 		case i == backup:
 			w.hub.backup = len(w.hub.log)
@@ -165,6 +179,12 @@ func (w *world) play() {
 		}
 	}
 	w.chaos = false
+	w.rng = chance(w.seed, 1<<32)
+}
+
+// chance is the chances of one part of a run.
+func chance(seed, part uint64) *rand.Rand {
+	return rand.New(rand.NewPCG(seed, 0x656e74656e7465^part<<8))
 }
 
 // lull lets everybody work off what there is, so that people see each other's
