@@ -10,6 +10,8 @@ import (
 
 	"github.com/dgraph-io/badger/v4"
 	"github.com/dgraph-io/badger/v4/options"
+
+	"github.com/entente-sync/entente/proto/durable"
 )
 
 // Format is the layout of the directory and of its rows. A store that says a
@@ -63,7 +65,7 @@ func Open(dir string) (*Badger, error) {
 		return nil, fmt.Errorf("agent store: %w", err)
 	}
 	s := &Badger{db: db, files: files{dir: filepath.Join(dir, "db")}, update: make(chan struct{}, 1)}
-	if err := errors.Join(s.files.sync(), syncDir(dir)); err != nil {
+	if err := errors.Join(s.files.sync(), durable.SyncDir(dir)); err != nil {
 		return nil, errors.Join(fmt.Errorf("agent store: %w", err), db.Close())
 	}
 	return s, nil
@@ -139,20 +141,7 @@ func writeFormat(dir, path string) error {
 	if _, err := os.Stat(filepath.Join(dir, "db")); err == nil {
 		return fmt.Errorf("agent store: %s is missing beside a database; restore it or the whole directory", formatFile)
 	}
-	temp := path + ".new"
-	f, err := os.OpenFile(temp, os.O_CREATE|os.O_WRONLY|os.O_TRUNC, 0o600)
-	if err != nil {
-		return fmt.Errorf("agent store: %w", err)
-	}
-	_, err = f.WriteString(strconv.Itoa(Format) + "\n")
-	err = errors.Join(err, f.Sync(), f.Close())
-	if err == nil {
-		err = os.Rename(temp, path)
-	}
-	if err == nil {
-		err = syncDir(dir)
-	}
-	if err != nil {
+	if err := durable.WriteFile(path, []byte(strconv.Itoa(Format)+"\n")); err != nil {
 		return fmt.Errorf("agent store: %w", err)
 	}
 	return nil

@@ -5,6 +5,8 @@ import (
 	"io/fs"
 	"os"
 	"path/filepath"
+
+	"github.com/entente-sync/entente/proto/durable"
 )
 
 // makeDir makes dir, and its name durable: what is synced in a directory whose
@@ -24,7 +26,7 @@ func makeDir(dir string) error {
 	}
 	for _, one := range made {
 		// Where only an operator may look, only he made the directory.
-		if err := syncDir(filepath.Dir(one)); err != nil && !errors.Is(err, fs.ErrPermission) {
+		if err := durable.SyncDir(filepath.Dir(one)); err != nil && !errors.Is(err, fs.ErrPermission) {
 			return err
 		}
 	}
@@ -34,12 +36,4 @@ func makeDir(dir string) error {
 func exists(path string) bool {
 	_, err := os.Stat(path)
 	return err == nil
-}
-
-func syncDir(dir string) error {
-	d, err := os.Open(dir)
-	if err != nil {
-		return err
-	}
-	return errors.Join(d.Sync(), d.Close())
 }

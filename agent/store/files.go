@@ -5,6 +5,8 @@ import (
 	"path/filepath"
 	"slices"
 	"time"
+
+	"github.com/entente-sync/entente/proto/durable"
 )
 
 // How long a memory table may take to become a table on disk before an update
@@ -31,7 +33,7 @@ func (f *files) sync() error {
 	if err != nil || !slices.ContainsFunc(names, f.isNew) {
 		return err
 	}
-	if err := syncDir(f.dir); err != nil {
+	if err := durable.SyncDir(f.dir); err != nil {
 		return err
 	}
 	for began := time.Now(); logs(names) > 1 && time.Since(began) < flushWaitMax; time.Sleep(flushLook) {
@@ -40,7 +42,7 @@ func (f *files) sync() error {
 		}
 	}
 	f.durable = names
-	return syncDir(f.dir)
+	return durable.SyncDir(f.dir)
 }
 
 func (f *files) isNew(name string) bool { return !slices.Contains(f.durable, name) }

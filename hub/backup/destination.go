@@ -11,6 +11,8 @@ import (
 	"slices"
 	"strings"
 	"time"
+
+	"github.com/entente-sync/entente/proto/durable"
 )
 
 // Destination is where scheduled backups are kept: a flat set of named files. All
@@ -60,10 +62,7 @@ func (d Directory) Put(ctx context.Context, name string, r io.Reader) error {
 	if err != nil {
 		return err
 	}
-	if err := os.Rename(partial, d.file(name)); err != nil {
-		return errors.Join(err, os.Remove(partial))
-	}
-	return syncDir(d.path)
+	return durable.Replace(partial, d.file(name))
 }
 
 // removeStale clears away what crashes left.
@@ -114,7 +113,7 @@ func (d Directory) Delete(_ context.Context, name string) error {
 	if err := os.Remove(d.file(name)); err != nil && !errors.Is(err, fs.ErrNotExist) {
 		return err
 	}
-	err := syncDir(d.path)
+	err := durable.SyncDir(d.path)
 	if errors.Is(err, fs.ErrNotExist) {
 		return nil // nothing was ever put there
 	}

@@ -1,7 +1,6 @@
 package backup
 
 import (
-	"bufio"
 	"errors"
 	"fmt"
 	"io"
@@ -10,6 +9,8 @@ import (
 	"path/filepath"
 
 	"filippo.io/age"
+
+	"github.com/entente-sync/entente/proto/durable"
 )
 
 // Create writes a backup into a new file, durably, and reads all of it back
@@ -65,24 +66,13 @@ func CheckFile(path string, identities []age.Identity) (Report, error) {
 // partialMark is in the names of files that are not finished.
 const partialMark = ".partial-"
 
-// writeAside writes a file beside path and syncs it.
+// writeAside writes a file beside path and syncs it. After an error there is none.
 func writeAside(path string, write func(io.Writer) error) (partial string, err error) {
 	f, err := os.CreateTemp(filepath.Dir(path), "."+filepath.Base(path)+partialMark+"*")
 	if err != nil {
 		return "", err
 	}
-	buf := bufio.NewWriterSize(f, 256<<10)
-	err = write(buf)
-	if err == nil {
-		err = buf.Flush()
-	}
-	if err == nil {
-		err = f.Sync()
-	}
-	if err := errors.Join(err, f.Close()); err != nil {
-		return "", errors.Join(err, os.Remove(f.Name()))
-	}
-	return f.Name(), nil
+	return f.Name(), durable.Fill(f, write)
 }
 
 // publish gives a file its name unless another has it, durably.
@@ -92,23 +82,12 @@ func publish(partial, path string) error {
 	case errors.Is(err, fs.ErrExist):
 		return errors.Join(fault(CodeExists, fmt.Errorf("%s is there already", path)), os.Remove(partial))
 	case err != nil: // a file system without links
-		if err := os.Rename(partial, path); err != nil {
-			return errors.Join(err, os.Remove(partial))
-		}
-	default:
-		if err := os.Remove(partial); err != nil {
-			return err
-		}
+		return durable.Replace(partial, path)
 	}
-	return syncDir(filepath.Dir(path))
-}
-
-func syncDir(path string) error {
-	dir, err := os.Open(path)
-	if err != nil {
+	if err := os.Remove(partial); err != nil {
 		return err
 	}
-	return errors.Join(dir.Sync(), dir.Close())
+	return durable.SyncDir(filepath.Dir(path))
 }
 
 // same reports a header that is not the one that was to be written.

@@ -5,6 +5,8 @@ import (
 	"io/fs"
 	"os"
 	"path/filepath"
+
+	"github.com/entente-sync/entente/proto/durable"
 )
 
 // makeDirs makes root and directories in it, and their names durable: what is
@@ -24,12 +26,12 @@ func makeDirs(root string, below ...string) error {
 			return err
 		}
 	}
-	if err := syncDir(root); err != nil {
+	if err := durable.SyncDir(root); err != nil {
 		return err
 	}
 	for _, dir := range made {
 		// Where only an operator may look, only he made the directory.
-		if err := syncDir(filepath.Dir(dir)); err != nil && !errors.Is(err, fs.ErrPermission) {
+		if err := durable.SyncDir(filepath.Dir(dir)); err != nil && !errors.Is(err, fs.ErrPermission) {
 			return err
 		}
 	}

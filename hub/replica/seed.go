@@ -11,6 +11,7 @@ import (
 
 	"github.com/entente-sync/entente/hub/state"
 	"github.com/entente-sync/entente/hub/store"
+	"github.com/entente-sync/entente/proto/durable"
 )
 
 // Errors of Seed.
@@ -84,7 +85,7 @@ func (p *Planted) claim() error {
 			return fmt.Errorf("%w: %s holds %s", ErrNotEmpty, p.Dir, e.Name())
 		}
 	}
-	return writeFileAtomic(p.marker(), []byte("A restore began here. Run it again, or empty this directory.\n"))
+	return durable.WriteFile(p.marker(), []byte("A restore began here. Run it again, or empty this directory.\n"))
 }
 
 // clear removes what an earlier Seed left.
@@ -93,7 +94,7 @@ func (p *Planted) clear() error {
 	for _, part := range []string{dirState, dirLog, dirSnapshots} {
 		errs = append(errs, os.RemoveAll(filepath.Join(p.Dir, part)))
 	}
-	return errors.Join(append(errs, syncDir(p.Dir))...)
+	return errors.Join(append(errs, durable.SyncDir(p.Dir))...)
 }
 
 func (p *Planted) plantState() error {
@@ -120,7 +121,7 @@ func (p *Planted) plantTerm() error {
 	}
 	stable := newStableStore(meta, newLatch(func(error) {}), newStallWatch())
 	err := stable.SetUint64([]byte(nameCurrentTerm), p.Term)
-	return errors.Join(err, meta.Close(), syncDir(dir))
+	return errors.Join(err, meta.Close(), durable.SyncDir(dir))
 }
 
 // plantCheckpoint tells raft that the state is its snapshot.
@@ -140,13 +141,13 @@ func (p *Planted) plantCheckpoint() error {
 
 // release makes the directory usable: everything in it is durable.
 func (p *Planted) release() error {
-	if err := syncDir(p.Dir); err != nil {
+	if err := durable.SyncDir(p.Dir); err != nil {
 		return err
 	}
 	if err := os.Remove(p.marker()); err != nil {
 		return err
 	}
-	return syncDir(p.Dir)
+	return durable.SyncDir(p.Dir)
 }
 
 // unfinished reports a directory that must not be used.

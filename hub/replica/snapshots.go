@@ -15,6 +15,7 @@ import (
 	"github.com/hashicorp/raft"
 
 	"github.com/entente-sync/entente/hub/store"
+	"github.com/entente-sync/entente/proto/durable"
 )
 
 // ErrSnapshotCorrupt reports a snapshot file or its description whose checksum
@@ -309,7 +310,7 @@ func (k *sink) Close() error {
 		return err
 	}
 	k.store.received = nil
-	if err := os.Rename(k.partial(), filepath.Join(k.store.dir, fileData)); err != nil {
+	if err := durable.Replace(k.partial(), filepath.Join(k.store.dir, fileData)); err != nil {
 		return err
 	}
 	if err := writeMeta(filepath.Join(k.store.dir, fileReceived), &k.meta); err != nil {
@@ -347,7 +348,7 @@ func writeMeta(path string, meta *description) error {
 	}
 	var out bytes.Buffer
 	fmt.Fprintf(&out, "%s\n%08x\n%s", metaVersion, metaSum(body), body)
-	return writeFileAtomic(path, out.Bytes())
+	return durable.WriteFile(path, out.Bytes())
 }
 
 // readMeta returns nil if there is no such file.
@@ -381,29 +382,4 @@ func removeIfThere(path string) error {
 		return err
 	}
 	return nil
-}
-
-// writeFileAtomic writes aside, syncs, renames and syncs the directory.
-func writeFileAtomic(path string, content []byte) error {
-	partial := path + ".partial"
-	file, err := os.OpenFile(partial, os.O_CREATE|os.O_TRUNC|os.O_WRONLY, 0o600)
-	if err != nil {
-		return err
-	}
-	_, err = file.Write(content)
-	if err := errors.Join(err, file.Sync(), file.Close()); err != nil {
-		return err
-	}
-	if err := os.Rename(partial, path); err != nil {
-		return err
-	}
-	return syncDir(filepath.Dir(path))
-}
-
-func syncDir(path string) error {
-	dir, err := os.Open(path)
-	if err != nil {
-		return err
-	}
-	return errors.Join(dir.Sync(), dir.Close())
 }

@@ -7,6 +7,7 @@ import (
 	"github.com/dgraph-io/badger/v4"
 
 	"github.com/entente-sync/entente/hub/state"
+	"github.com/entente-sync/entente/proto/durable"
 )
 
 // Checkpoint makes changes durable. Their rows carry a timestamp above every
@@ -114,13 +115,13 @@ func (w *writer) write(dir string, c *state.Changes, old bool) error {
 		err = w.batch.Flush()
 	}
 	if err == nil {
-		err = syncDir(dir)
+		err = durable.SyncDir(dir)
 	}
 	if err == nil {
 		err = w.meta(&c.Meta)
 	}
 	if err == nil {
-		err = syncDir(dir)
+		err = durable.SyncDir(dir)
 	}
 	return err
 }

@@ -7,6 +7,8 @@ import (
 	"path/filepath"
 	"strconv"
 	"strings"
+
+	"github.com/entente-sync/entente/proto/durable"
 )
 
 // The file CURRENT says which database is in force, and the index of its newest
@@ -73,18 +75,7 @@ func refuseOrphans(dir string) error {
 func writeCurrent(dir string, c current) error {
 	path := filepath.Join(dir, currentFile)
 	text := fmt.Sprintf("%d %s %d\n", rowFormat, stateName(c.number), c.index)
-	f, err := os.OpenFile(path+".new", os.O_CREATE|os.O_WRONLY|os.O_TRUNC, 0o600)
-	if err != nil {
-		return err
-	}
-	_, err = f.WriteString(text)
-	if err = errors.Join(err, f.Sync(), f.Close()); err != nil {
-		return err
-	}
-	if err := os.Rename(path+".new", path); err != nil {
-		return err
-	}
-	return syncDir(dir)
+	return durable.WriteFile(path, []byte(text))
 }
 
 // removeOthers deletes every database that is not in force: what a crash left of
@@ -118,12 +109,4 @@ func stateNumber(name string) (uint64, bool) {
 	digits, ok := strings.CutPrefix(name, statePrefix)
 	n, err := strconv.ParseUint(digits, 16, 64)
 	return n, ok && err == nil && n > 0 && stateName(n) == name
-}
-
-func syncDir(dir string) error {
-	d, err := os.Open(dir)
-	if err != nil {
-		return err
-	}
-	return errors.Join(d.Sync(), d.Close())
 }

@@ -13,6 +13,7 @@ import (
 	"github.com/dgraph-io/badger/v4/options"
 
 	"github.com/entente-sync/entente/hub/state"
+	"github.com/entente-sync/entente/proto/durable"
 )
 
 // Format is the newest version of the directory's layout and of its rows. Version 1
@@ -159,7 +160,7 @@ func openDB(dir string, opts Options) (db *badger.DB, err error) {
 	if err != nil {
 		return nil, err
 	}
-	if err := syncDir(dir); err != nil {
+	if err := durable.SyncDir(dir); err != nil {
 		return nil, errors.Join(err, db.Close())
 	}
 	return db, nil
