@@ -20,10 +20,7 @@ import (
 	"github.com/entente-sync/entente/proto/wire"
 )
 
-const (
-	batchOps = workload.Batch
-	warmUp   = time.Second
-)
+const batchOps = workload.Batch
 
 // bed is a running hub with its publishers and one subscriber at the leader and
 // one at a follower.
@@ -192,7 +189,7 @@ func (b *bed) throughput(ctx context.Context, window time.Duration) (throughput,
 }
 
 func (b *bed) window(ctx context.Context, window time.Duration) (throughput, error) {
-	if err := pause(ctx, warmUp); err != nil {
+	if err := pause(ctx, b.s.warmUp); err != nil {
 		return throughput{}, err
 	}
 	profiled := b.profile(ctx, window)
@@ -290,19 +287,30 @@ func (b *bed) latency(ctx context.Context, rate float64, batch int, window time.
 		return leader, follower, errors.Join(err, stop())
 	}
 	var there, here client.Latencies
-	err = errors.Join(pause(ctx, warmUp), atFollower.Reach(ctx, b.head()))
+	err = errors.Join(pause(ctx, b.s.warmUp), atFollower.Reach(ctx, b.head()))
 	b.atLeader.Record(&there)
 	atFollower.Record(&here)
-	err = errors.Join(err, pause(ctx, window))
+	err = errors.Join(err, gather(ctx, window, &there, &here))
 	b.atLeader.Record(nil)
 	atFollower.Record(nil)
 	if err := errors.Join(err, stop()); err != nil {
 		return leader, follower, err
 	}
-	if there.Count() == 0 || here.Count() == 0 {
-		return leader, follower, errors.New("no op arrived")
-	}
 	return quantilesOf(&there), quantilesOf(&here), nil
+}
+
+// gather waits for the window's end. A window lasts until everybody has got
+// something: at a low rate a short one passes between two batches.
+func gather(ctx context.Context, window time.Duration, got ...*client.Latencies) error {
+	err := pause(ctx, window)
+	for _, l := range got {
+		for err == nil && l.Count() == 0 {
+			if err = pause(ctx, 10*time.Millisecond); err != nil {
+				err = fmt.Errorf("no op arrived: %w", err)
+			}
+		}
+	}
+	return err
 }
 
 // position is where the subscriber at the leader stands.

@@ -42,7 +42,7 @@ type settings struct {
 	Parts     string        `json:"parts"`
 
 	dir, json, markdown, profile, scale string
-	checkpoint                          time.Duration
+	checkpoint, warmUp                  time.Duration
 }
 
 // allParts in the order of a round.
@@ -58,6 +58,7 @@ func parse(args []string) (*settings, error) {
 	f.IntVar(&s.Rounds, "rounds", 3, "rounds; figures are medians")
 	f.IntVar(&s.Registers, "registers", 1_000_000, "distinct registers")
 	f.DurationVar(&s.Window, "window", 5*time.Second, "of each measurement")
+	f.DurationVar(&s.warmUp, "warm-up", time.Second, "before each measurement")
 	f.StringVar(&s.scale, "scale", "10000,100000,10000000", "in the scale part, other numbers of registers")
 	f.IntVar(&s.Contested, "contested", 100, "in the contested part, one op in so many is concurrent with another")
 	f.DurationVar(&s.checkpoint, "checkpoint", 0, "longest time between checkpoints; default the product's")

@@ -74,9 +74,9 @@ func (b *bed) fanOut(ctx context.Context, r *report.Run, n int) error {
 		return client.Pace{Batch: 1, Every: every, First: every * time.Duration(i) / time.Duration(len(b.publishers))}
 	})
 	var got client.Latencies
-	err = errors.Join(pause(ctx, warmUp), reach())
+	err = errors.Join(pause(ctx, b.s.warmUp), reach())
 	record(subscribers, &got)
-	err = errors.Join(err, pause(ctx, b.s.Window))
+	err = errors.Join(err, gather(ctx, b.s.Window, &got))
 	record(subscribers, nil)
 	if err := errors.Join(err, stop(), reach()); err != nil {
 		return err

@@ -1,5 +1,3 @@
-//go:build load
-
 package main
 
 import (
@@ -11,12 +9,10 @@ import (
 	"testing"
 	"time"
 
+	"github.com/entente-sync/entente/bench/load/client"
 	"github.com/entente-sync/entente/bench/report"
 )
 
-// Behind a tag, since it measures for most of a minute and wants the machine for
-// itself: go test -tags load ./bench/load
-//
 // TestSmall runs every part over real processes, small: the figures mean
 // nothing, and every register holds what it must.
 func TestSmall(t *testing.T) {
@@ -33,7 +29,7 @@ func TestSmall(t *testing.T) {
 	ctx, cancel := context.WithTimeout(t.Context(), 2*time.Minute)
 	defer cancel()
 	err = run(ctx, []string{
-		"-dir", dir, "-rounds", "1", "-registers", "2000", "-window", "300ms", "-checkpoint", "200ms",
+		"-dir", dir, "-rounds", "1", "-registers", "2000", "-window", "100ms", "-warm-up", "100ms", "-checkpoint", "200ms",
 		"-parts", strings.TrimPrefix(allParts, "core,"), "-scale", "3000", "-json", figures, "-markdown", doc,
 	}, out)
 	if err != nil {
@@ -65,5 +61,23 @@ func TestSmall(t *testing.T) {
 	left, err := filepath.Glob(filepath.Join(dir, "entente-load-*"))
 	if err != nil || len(left) > 0 {
 		t.Errorf("left behind: %v, %v", left, err)
+	}
+}
+
+// A window lasts until everybody has got something, however slow the load is.
+func TestWindowLastsUntilSomethingArrived(t *testing.T) {
+	var early, late client.Latencies
+	early.Add(time.Millisecond)
+	go func() {
+		time.Sleep(50 * time.Millisecond)
+		late.Add(time.Millisecond)
+	}()
+	if err := gather(t.Context(), time.Millisecond, &early, &late); err != nil || late.Count() == 0 {
+		t.Errorf("%v, %d samples", err, late.Count())
+	}
+	ended, end := context.WithCancel(t.Context())
+	end()
+	if err := gather(ended, 0, &client.Latencies{}); err == nil {
+		t.Error("nothing arrived, and nobody says so")
 	}
 }

@@ -42,7 +42,8 @@ type Latencies struct {
 	samples []time.Duration
 }
 
-func (l *Latencies) add(samples []time.Duration) {
+// Add takes samples in.
+func (l *Latencies) Add(samples ...time.Duration) {
 	l.mu.Lock()
 	defer l.mu.Unlock()
 	l.samples = append(l.samples, samples...)

@@ -83,7 +83,7 @@ func (s *Subscriber) follow(feed *wire.FeedClient) error {
 					samples = append(samples, s.clock.age(writer, uint64(op.Seq), now))
 				}
 			}
-			to.add(samples)
+			to.Add(samples...)
 		}
 		s.entries.Add(int64(len(slice.Entries)))
 		s.cursor.Store(uint64(slice.Cursor.Offset))
