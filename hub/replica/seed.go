@@ -81,7 +81,10 @@ func (p *Planted) claim() error {
 		return err
 	}
 	for _, e := range entries {
-		if e.Name() != "lost+found" { // a directory that is a volume of its own
+		switch e.Name() {
+		case "lost+found": // a directory that is a volume of its own
+		case filepath.Base(durable.Aside(p.marker())): // a Seed before died while it wrote the marker
+		default:
 			return fmt.Errorf("%w: %s holds %s", ErrNotEmpty, p.Dir, e.Name())
 		}
 	}

@@ -12,6 +12,7 @@ import (
 	"github.com/entente-sync/entente/hub/command"
 	"github.com/entente-sync/entente/hub/state"
 	"github.com/entente-sync/entente/hub/store"
+	"github.com/entente-sync/entente/proto/durable"
 )
 
 // exported is the state of a cluster that holds ops 1..seq.
@@ -34,13 +35,20 @@ func exported(t *testing.T, seq int) (img *state.Image, term uint64) {
 	return img, e.Term
 }
 
-// A seeding that stops after any of its steps leaves a directory that no replica
-// opens and that is seeded anew; after the last step it is a node.
+// A seeding that stops after any of its steps, or within its first write, leaves a
+// directory that no replica opens and that is seeded anew; after the last step it
+// is a node.
 func TestSeedCutShort(t *testing.T) {
 	img, term := exported(t, 20)
 	dir := filepath.Join(t.TempDir(), "n1")
 	p := Planted{Dir: dir, Node: "n1", State: img, Term: term + 100, MemTableBytes: 1 << 20}
 	n := len(p.steps())
+	if err := os.MkdirAll(dir, 0o700); err != nil {
+		t.Fatal(err)
+	}
+	if err := os.WriteFile(durable.Aside(p.marker()), []byte("A rest"), 0o600); err != nil {
+		t.Fatal(err)
+	}
 	c := &cluster{
 		t: t, names: []string{"n1"}, dirs: map[string]string{"n1": dir}, addrs: map[string]string{},
 		nodes: map[string]*Replica{}, exits: map[string]error{},

@@ -14,11 +14,15 @@ import (
 // always the same one, so a crash leaves at most one, which the next call takes.
 const asideMark = ".new"
 
+// Aside returns the name under which WriteFile prepares the file at path. A crash
+// may leave a file there that nobody ever relied on.
+func Aside(path string) string { return path + asideMark }
+
 // WriteFile gives the file at path this content, readable by its owner alone. On
 // an error the file is what it was before, unless the directory alone could not
 // be synced: then it is either, after a crash. One caller at a time for a path.
 func WriteFile(path string, content []byte) error {
-	f, err := os.OpenFile(path+asideMark, os.O_CREATE|os.O_TRUNC|os.O_WRONLY, 0o600)
+	f, err := os.OpenFile(Aside(path), os.O_CREATE|os.O_TRUNC|os.O_WRONLY, 0o600)
 	if err != nil {
 		return err
 	}
