@@ -4,6 +4,7 @@ import (
 	"errors"
 	"fmt"
 
+	"github.com/entente-sync/entente/hub/state"
 	"github.com/entente-sync/entente/hub/store"
 )
 
@@ -21,6 +22,11 @@ func advise(node string, err error) error {
 				"  next: keep this directory; do not empty it and start %s again, it would have forgotten its votes; "+
 				"at another node: entente hub replace %s --by NEW -f FILE", err, node, node)
 		}
+	}
+	if errors.Is(err, state.ErrTorn) {
+		return fmt.Errorf("%w\n  lost: nothing: the entry is in the log, and its effects were not stored\n"+
+			"  next: start %s again, which applies the entry anew; if it stops there again, keep this directory, report this text, "+
+			"and at another node: entente hub replace %s --by NEW -f FILE", err, node, node)
 	}
 	return err
 }

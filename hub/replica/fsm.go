@@ -25,7 +25,8 @@ var ErrDiverged = errors.New("this node's state is not that of the hub's other n
 //   - Apply, Snapshot and Restore come from one goroutine. So do this type's
 //     calls of Machine.Prepare, Apply, TakeDirty and Load.
 //   - Apply never fails: an entry that cannot be applied here cannot be skipped
-//     either, so the replica stops itself.
+//     either, so the replica stops itself before anything of it is answered or
+//     stored.
 //   - Snapshot takes pointers; Persist writes beside Apply.
 //   - An error of Apply would arrive as the response: the one response type is
 //     state.Result.
@@ -86,6 +87,10 @@ func (m *machine) apply(entry *raft.Log) state.Result {
 	}
 	result := m.state.Apply(entry.Index, decoded)
 	done()
+	if result.Err != nil {
+		m.latch.trip(fmt.Errorf("entry %d: %w", entry.Index, result.Err))
+		return state.Result{Skipped: true}
+	}
 	m.applied.Add(int64(len(entry.Data) + result.HistoryBytes))
 	for i, c := range result.Commands {
 		if tally, ok := decoded.Commands[i].(*command.Tally); ok {

@@ -3,6 +3,7 @@ package state
 import (
 	"bytes"
 	"errors"
+	"fmt"
 	"slices"
 
 	"github.com/entente-sync/entente/crdt"
@@ -12,18 +13,31 @@ import (
 
 // Apply folds one entry of the log into the state and says what it did. Entries
 // come in ascending order of index; one at or below the applied index is
-// skipped, so that a log may be replayed from any point. Apply never fails: what
-// it refuses, it refuses on every replica alike. It keeps copies of what it
-// needs of the entry.
-func (m *Machine) Apply(index uint64, e command.Entry) Result {
+// skipped, so that a log may be replayed from any point. What it refuses, it refuses
+// on every replica alike; how it can fail see Result.Err. It keeps copies of what
+// it needs of the entry.
+func (m *Machine) Apply(index uint64, e command.Entry) (res Result) {
 	m.mu.Lock()
 	defer m.mu.Unlock()
-	if index <= m.index {
+	switch {
+	case m.torn != nil:
+		return Result{Err: m.torn}
+	case index <= m.index:
 		return Result{Skipped: true}
 	}
+	defer func() {
+		if r := recover(); r != nil {
+			u, ok := r.(unread)
+			if !ok {
+				panic(r)
+			}
+			m.torn = fmt.Errorf("%w: %w", ErrTorn, u.err)
+			res = Result{Err: m.torn}
+		}
+	}()
 	m.index = index
 	m.tick(e.TimeMillis)
-	res := Result{Commands: make([]CommandResult, len(e.Commands))}
+	res = Result{Commands: make([]CommandResult, len(e.Commands))}
 	for i, c := range e.Commands {
 		res.Commands[i] = m.command(c, &e, &res)
 	}

@@ -65,6 +65,7 @@ type Machine struct {
 	near    uint32              // keeps what spots reads for its own sake
 	known   crdt.Names
 	scratch version
+	torn    error // see Result.Err
 }
 
 // New returns the empty state, at index 0.

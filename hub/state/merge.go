@@ -209,8 +209,8 @@ func (m *Machine) whole(p *pactState, at uint32) crdt.Register {
 	if err == nil {
 		err = m.known.DecodeOp(&r.Op, e.op)
 	}
-	if err != nil { // a fault of this package: these bytes were made here, or checked by Prepare
-		panic(fmt.Sprintf("state: version %d of pact %s: %v", row.offset, p.agreed.Name, err))
+	if err != nil { // a fault of this package: these bytes were made here, or read by Prepare
+		panic(unread{fmt.Errorf("version %d of pact %s: %w", row.offset, p.agreed.Name, err)})
 	}
 	r.Digest, r.Birth = row.digest, row.birth
 	return r

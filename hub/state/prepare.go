@@ -60,6 +60,14 @@ func (m *Machine) prepareCommand(c command.Command) error {
 	return nil
 }
 
+// ErrTorn means that an entry was applied in part, because a version that it meets
+// was not read beforehand: a fault of this program, not of the data. The state on
+// disk is whole; the one in memory must not be used any more.
+var ErrTorn = errors.New("an entry met a version that is not in memory")
+
+// unread is what whole panics with, and Apply recovers.
+type unread struct{ err error }
+
 // prepare fetches what op may meet where it leads. offered is its digest, if it is offered: a
 // register that stands here already meets nothing.
 func (m *Machine) prepare(p *pactState, op *crdt.Op, on spot, offered crdt.Digest) error {
@@ -102,6 +110,9 @@ func (m *Machine) fetch(p *pactState, at uint32) error {
 		return nil
 	}
 	data, err := m.source.Page(name, m.saved)
+	if errors.Is(err, ErrPageGone) { // the page is in the state's newest checkpoint
+		err = fmt.Errorf("%w: page %d of pact %s: %w", ErrDamaged, name.First, name.Pact, err)
+	}
 	if err != nil {
 		return err
 	}

@@ -295,7 +295,7 @@ func (m *Machine) take(l *Loader, source Source, keptMax int) error {
 			m.keepers++
 		}
 	}
-	m.dirty, m.taken = dirty{}, 0
+	m.dirty, m.taken, m.torn = dirty{}, 0, nil
 	m.generation++
 	m.source, m.saved = source, l.meta.Index
 	m.kept, m.keptBytes, m.keptMax = nil, 0, keptMax

@@ -95,6 +95,12 @@ type CommandResult struct {
 
 // Result is what one entry did.
 type Result struct {
+	// Err says that a version which the entry meets was not in memory, though
+	// Prepare reads all of them. The entry has then had the first of its effects
+	// only: no answer to it may be given, and nothing be stored of the Machine, whose
+	// every later Apply says the same until another state is loaded. Nothing else is
+	// set.
+	Err error
 	// Skipped: the entry's index is not above the applied one; it had no effect,
 	// and nothing else is set.
 	Skipped  bool
