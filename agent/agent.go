@@ -128,6 +128,10 @@ func (a *Agent) dispatch(effect core.Effect) {
 		if s := a.systems[e.System]; s != nil && !stopping {
 			a.group.Go(func() error { return s.capture.Read(a.runs, e) })
 		}
+	case core.List:
+		if s := a.systems[e.System]; s != nil && !stopping {
+			a.group.Go(func() error { return s.capture.List(a.runs, e) })
+		}
 	case core.Write:
 		if s := a.systems[e.System]; s != nil && !stopping {
 			a.group.Go(func() error { return s.apply.Write(a.runs, e) })

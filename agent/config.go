@@ -124,6 +124,7 @@ func (c *Config) core() *core.Config {
 		out.Systems[s.Name] = core.System{
 			Capabilities: s.Capabilities,
 			Binding:      bound.To(s.Binding), OnMeet: core.MeetPolicy(s.Binding.OnMeet(c.Site)),
+			Filter: filter(),
 		}
 	}
 	return out

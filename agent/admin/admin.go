@@ -9,6 +9,9 @@
 //	POST /v1/holds/release  Release -> 204
 //	POST /v1/conflicts      ConflictsAsked -> []Conflict
 //	POST /v1/restore        Restore -> Restoration
+//	GET  /v1/jobs           []Job
+//	POST /v1/jobs/start     JobStart -> []Job
+//	POST /v1/jobs/tell      JobTell -> []Job
 //	POST /v1/poll           nothing -> 204: list every system now
 package admin
 
@@ -32,6 +35,9 @@ type Agent interface {
 	Release(Release) error
 	Conflicts(ConflictsAsked) ([]Conflict, error)
 	Restore(Restore) (Restoration, error)
+	Jobs() ([]Job, error)
+	StartJob(JobStart) ([]Job, error)
+	TellJob(JobTell) ([]Job, error)
 	Poll()
 }
 
@@ -64,6 +70,9 @@ func Handler(agent Agent) http.Handler {
 			return agent.Conflicts(asked)
 		}),
 		adminhttp.Call("POST /v1/restore", func(_ context.Context, r Restore) (Restoration, error) { return agent.Restore(r) }),
+		adminhttp.Ask("GET /v1/jobs", func(context.Context) ([]Job, error) { return agent.Jobs() }),
+		adminhttp.Call("POST /v1/jobs/start", func(_ context.Context, j JobStart) ([]Job, error) { return agent.StartJob(j) }),
+		adminhttp.Call("POST /v1/jobs/tell", func(_ context.Context, t JobTell) ([]Job, error) { return agent.TellJob(t) }),
 		adminhttp.Verb{Pattern: "POST /v1/poll", Serve: func(w http.ResponseWriter, _ *http.Request) error {
 			agent.Poll()
 			w.WriteHeader(http.StatusNoContent)

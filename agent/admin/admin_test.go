@@ -56,6 +56,12 @@ func (a *agent) HandleHolds(admin.HoldVerb) (admin.HoldsHandled, error) {
 	return admin.HoldsHandled{}, a.err
 }
 
+func (a *agent) Jobs() ([]admin.Job, error) { return nil, a.err }
+
+func (a *agent) StartJob(admin.JobStart) ([]admin.Job, error) { return nil, a.err }
+
+func (a *agent) TellJob(admin.JobTell) ([]admin.Job, error) { return nil, a.err }
+
 // socket returns a path that is short enough whatever the test is called.
 func socket(t *testing.T) string {
 	t.Helper()

@@ -57,6 +57,21 @@ func (c *Client) Restore(ctx context.Context, r Restore) (out Restoration, err e
 	return out, c.call(ctx, http.MethodPost, "/v1/restore", r, &out)
 }
 
+// Jobs lists the newest job of each system.
+func (c *Client) Jobs(ctx context.Context) (out []Job, err error) {
+	return out, c.call(ctx, http.MethodGet, "/v1/jobs", nil, &out)
+}
+
+// StartJob begins a job.
+func (c *Client) StartJob(ctx context.Context, j JobStart) (out []Job, err error) {
+	return out, c.call(ctx, http.MethodPost, "/v1/jobs/start", j, &out)
+}
+
+// TellJob speaks to a job.
+func (c *Client) TellJob(ctx context.Context, t JobTell) (out []Job, err error) {
+	return out, c.call(ctx, http.MethodPost, "/v1/jobs/tell", t, &out)
+}
+
 // Poll makes the agent list every system now.
 func (c *Client) Poll(ctx context.Context) error {
 	return c.call(ctx, http.MethodPost, "/v1/poll", nil, nil)

@@ -64,6 +64,18 @@ func codecs() []codec {
 			func(b []byte) ([]byte, error) { v, err := decodeWord(b); return encodeWord(v), err },
 		},
 		{
+			"job", encodeJob(&Job{
+				Kind: JobBackfill, State: JobPaused, DryRun: true, SinceMillis: -1, Filter: "f", Rate: 2, By: "ana", StartedMillis: 3,
+				ActiveMillis: 4, RunMillis: 5, EndedMillis: 6, Whole: true, Total: 7, Waits: "rate", WaitsMillis: 8, cursor: []byte("c"), asked: true,
+				Count: JobCount{Entered: 1, Connected: 2, Changed: 3, Held: 4, Unchanged: 5, Left: 6, Failed: 7},
+			}),
+			func(b []byte) ([]byte, error) { v, err := decodeJob(b); return encodeJob(&v), err },
+		},
+		{
+			"queued", encodeQueued(queued{issued: true, own: true, dry: true}),
+			func(b []byte) ([]byte, error) { v, err := decodeQueued(b); return encodeQueued(v), err },
+		},
+		{
 			"intent", encodeIntent(in),
 			func(b []byte) ([]byte, error) { v, err := decodeIntent(b); return encodeIntent(v), err },
 		},

@@ -43,6 +43,8 @@ type System struct {
 	// OnMeet settles fields of a record that is found on both sides without a
 	// shadow; "" means newest.
 	OnMeet MeetPolicy
+	// Filter evaluates the filters of jobs; nil lets everything pass.
+	Filter Filter
 }
 
 // MeetPolicy decides between two filled fields that nobody ever compared.

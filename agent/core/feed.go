@@ -51,6 +51,9 @@ func (s *step) opened(e Opened) error {
 		}
 	}
 	for _, system := range slices.Sorted(maps.Keys(s.cfg.Systems)) {
+		if err := s.jobReopened(system); err != nil {
+			return err
+		}
 		if err := s.reissue(system); err != nil {
 			return err
 		}

@@ -1,6 +1,7 @@
 package core
 
 import (
+	"errors"
 	"slices"
 	"time"
 
@@ -82,15 +83,23 @@ func (s *step) observed(e Observed) error {
 	}
 	it := keyItem(e.Record.Key)
 	k, err := s.returned(e.System, it)
-	if err != nil || k.Void {
+	if err != nil {
 		return err
+	}
+	if k.Void {
+		return s.disown(e.System, e.Record.Key)
 	}
 	if busy, err := s.writing(e.System, e.Record.Key); err != nil {
 		return err
 	} else if busy {
-		return s.lookAt(e.System, it, s.now+s.cfg.backoffMin().Milliseconds())
+		return errors.Join(
+			s.disown(e.System, e.Record.Key),
+			s.lookAt(e.System, it, s.now+s.cfg.backoffMin().Milliseconds()))
 	}
 	s.attempts, s.began = k.Attempts, k.DueMillis
+	if taken, err := s.jobObserved(&e); err != nil || taken {
+		return err
+	}
 	return s.takeIn(e.System, &e.Record, e.ClockAhead)
 }
 
@@ -265,7 +274,13 @@ func (s *step) missing(e Missing) error {
 	}
 	it := keyItem(e.Key)
 	before, err := s.returned(e.System, it)
-	if err != nil || before.Void {
+	if err != nil {
+		return err
+	}
+	if before.Void {
+		return s.disown(e.System, e.Key)
+	}
+	if own, err := s.jobMissing(&e); err != nil || own {
 		return err
 	}
 	id, linked, err := s.linked(e.System, e.Key)

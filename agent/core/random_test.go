@@ -41,6 +41,7 @@ type kind struct {
 	oldDisk bool // an agent goes back to an older copy of its store, once
 	drift   bool // an agent's clock runs ahead until the hub refuses its stamps
 	persons bool // people put lost values back
+	jobs    bool // people start, stop and cancel backfills and resyncs
 }
 
 var doubtful = []memory.Fault{
@@ -74,6 +75,8 @@ func worlds() []kind {
 		{name: "hub restored", crashes: true, restore: true},
 		{name: "people restore", crashes: true, persons: true, faults: []memory.Fault{trims}},
 		{name: "people restore on a restored hub", crashes: true, persons: true, restore: true},
+		{name: "jobs", crashes: true, jobs: true, faults: append(slices.Clone(doubtful), trims)},
+		{name: "jobs, no correlation", crashes: true, jobs: true, restore: true, caps: func(c *connectors.Capabilities) { c.Correlation = false }},
 		{name: "older disk", oldDisk: true, lossy: true},
 		{name: "automation", crashes: true, faults: []memory.Fault{{
 			Kind: memory.Automation, Field: "description", Form: memory.FormMarkup, Duration: 700 * time.Millisecond,
@@ -134,6 +137,9 @@ func runWorld(t *testing.T, k kind, seed uint64) {
 		w.chaos(5, k.crashes)
 		if k.persons {
 			w.restoreSome()
+		}
+		if k.jobs {
+			w.jobSome()
 		}
 	}
 	w.heal()

@@ -111,6 +111,14 @@ func (s *step) dispatch(ev Event) error {
 		return s.found(e)
 	case Released:
 		return s.released(e)
+	case JobStarted:
+		return s.jobStarted(e)
+	case JobTold:
+		return s.jobTold(e)
+	case Reread:
+		return s.reread(e)
+	case JobListed:
+		return s.jobListed(e)
 	case Handled:
 		return s.handled(e)
 	case Restored:

@@ -234,12 +234,14 @@ func (s *step) schedule(system string) error {
 			return err // an answer will come, and with it the next turn
 		}
 		it, due, ok, err := s.next(system)
-		if err != nil || !ok {
+		if err != nil {
 			return err
 		}
-		if due > s.now {
+		if ok && due > s.now {
 			s.emit(Wake{AtMillis: due})
-			return nil
+		}
+		if !ok || due > s.now {
+			return s.turn(system)
 		}
 		if err := s.start(system, it); err != nil {
 			return err

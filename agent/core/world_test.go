@@ -58,6 +58,7 @@ type site struct {
 	crashes int
 	notices []core.Notice
 	writes  int
+	lists   int // pages that jobs asked for
 }
 
 func newWorld(t *testing.T, seed uint64, caps connectors.Capabilities, faults ...memory.Fault) *world {
@@ -227,6 +228,14 @@ func (s *site) do(e core.Effect) {
 			keys, err := s.sys.Connector().Find(context.Background(), e.Correlation)
 			return nil, core.Found{System: "desk", Intent: e.Intent, Keys: keys, Fault: core.FaultOf(err)}
 		})
+	case core.List:
+		s.tasks = append(s.tasks, func() (task, core.Event) {
+			s.lists++
+			page, err := s.conn.Changes(context.Background(), e.Cursor, 1+s.w.rng.IntN(5))
+			return nil, core.JobListed{
+				System: e.System, Job: e.Job, Refs: page.Refs, Next: page.Next, More: page.More, Fault: core.FaultOf(err),
+			}
+		})
 	case core.Notice:
 		s.notices = append(s.notices, e)
 	}
@@ -246,6 +255,9 @@ func (s *site) read(key connectors.Key) task {
 func (s *site) stamped(ev core.Event) core.Event {
 	switch e := ev.(type) {
 	case core.Observed:
+		e.NowMillis = s.clock()
+		return e
+	case core.JobListed:
 		e.NowMillis = s.clock()
 		return e
 	case core.Missing:

@@ -97,6 +97,22 @@ func Put(tx store.Tx, system string, r *Record) error {
 	return tx.Set(pack.Key(tableRecord, system, string(r.ID[:])), encode(r))
 }
 
+// Keys calls fn for each linked local key of a system behind the key after (nil:
+// from the first), until fn returns store.ErrStop.
+func Keys(tx store.Tx, system string, after *connectors.Key, fn func(connectors.Key) error) error {
+	var from []byte
+	if after != nil {
+		from = append(pack.Key(tableKey, system, string(*after)), 0)
+	}
+	return tx.Scan(pack.Key(tableKey, system), from, func(key, _ []byte) error {
+		parts, err := pack.Parts(key, 2)
+		if err != nil {
+			return err
+		}
+		return fn(connectors.Key(parts[1]))
+	})
+}
+
 // Count returns how many records of a system are linked; it scans.
 func Count(tx store.Tx, system string) (n int, err error) {
 	err = tx.Scan(pack.Key(tableKey, system), nil, func(_, _ []byte) error { n++; return nil })

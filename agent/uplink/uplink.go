@@ -78,6 +78,9 @@ type Loop struct {
 	rewind map[crdt.Pact]bool
 	wake   chan struct{}
 
+	asks  chan *errand
+	asked *errand // what ended the session
+
 	heardUnix atomic.Int64
 	status    atomic.Pointer[Status]
 }
@@ -110,7 +113,7 @@ func New(c Config) *Loop {
 	if c.SilenceMax <= 0 {
 		c.SilenceMax = 30 * time.Second
 	}
-	l := &Loop{config: c, rewind: map[crdt.Pact]bool{}, wake: make(chan struct{}, 1)}
+	l := &Loop{config: c, rewind: map[crdt.Pact]bool{}, wake: make(chan struct{}, 1), asks: make(chan *errand)}
 	l.status.Store(&Status{Problem: "not connected yet"})
 	return l
 }
@@ -149,6 +152,12 @@ func (l *Loop) Run(ctx context.Context) error {
 		if ctx.Err() != nil {
 			return nil
 		}
+		if errors.Is(err, errAsked) {
+			if err := l.answer(); err != nil {
+				return err
+			}
+			continue
+		}
 		var local *localError
 		if errors.As(err, &local) {
 			return local.err
@@ -159,7 +168,10 @@ func (l *Loop) Run(ctx context.Context) error {
 		wait := l.follow(err, backoff.Next())
 		l.update(func(s *Status) { s.Connected, s.Problem = false, err.Error() })
 		l.config.Log.Warn("session with the hub ended; trying again", "error", err, "wait", wait)
-		retry.Sleep(ctx, wait)
+		l.sleep(ctx, wait)
+		if err := l.answer(); err != nil {
+			return err
+		}
 	}
 	return nil
 }
@@ -228,6 +240,7 @@ func (l *Loop) session(ctx context.Context) error {
 	if len(pacts) < len(welcome.Pacts) {
 		group.Go(func() error { return l.askAgain(gctx, client, len(pacts)) })
 	}
+	group.Go(func() error { return l.awaitAsk(gctx) })
 	group.Go(func() error { return l.publish(gctx, client, welcome.Epoch, pacts) })
 	for _, p := range pacts {
 		group.Go(func() error {

@@ -106,7 +106,7 @@ func newRoot(streams Streams) *cobra.Command {
 	root.SetErr(streams.Err)
 	root.CompletionOptions.HiddenDefaultCmd = true
 	root.SetFlagErrorFunc(func(_ *cobra.Command, err error) error { return &usageError{err} })
-	root.AddCommand(newVersion(), newHub(), newAgent(), newDev(), newStatus(), newHolds(), newConflicts(), newRestoreValue(), newCert())
+	root.AddCommand(newVersion(), newHub(), newAgent(), newDev(), newStatus(), newHolds(), newConflicts(), newRestoreValue(), newBackfill(), newResync(), newCert())
 	markUsage(root)
 	return root
 }
