@@ -364,3 +364,11 @@ func TestNoRandomness(t *testing.T) {
 		t.Error(err)
 	}
 }
+
+func (*hub) History(context.Context, wire.Span) (wire.Timeline, error) {
+	return wire.Timeline{}, wire.Errorf(wire.ReasonHistoryNone, "nothing is kept here")
+}
+
+func (*hub) AsOf(context.Context, wire.Moment) (wire.Past, error) {
+	return wire.Past{}, wire.Errorf(wire.ReasonHistoryNone, "nothing is kept here")
+}

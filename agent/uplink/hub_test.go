@@ -98,6 +98,14 @@ func (h *hub) Offer(ctx context.Context, s wire.OfferStream) error {
 	return wire.Errorf(wire.ReasonHubReadonly, "nothing was lost here")
 }
 
+func (h *hub) History(_ context.Context, span wire.Span) (wire.Timeline, error) {
+	return wire.Timeline{Next: span.After + 1}, nil
+}
+
+func (h *hub) AsOf(_ context.Context, at wire.Moment) (wire.Past, error) {
+	return wire.Past{}, wire.Errorf(wire.ReasonHistoryBefore, "at %d", at.Millis)
+}
+
 func (h *hub) OfferPact(_ context.Context, document []byte) (wire.Acceptance, error) {
 	if h.offerPact != nil {
 		return h.offerPact(document)

@@ -83,6 +83,7 @@ type Loop struct {
 
 	heardUnix atomic.Int64
 	status    atomic.Pointer[Status]
+	client    atomic.Pointer[wire.Client] // of the session; nil while there is none
 }
 
 // Status is what an operator wants to know of the uplink.
@@ -236,6 +237,8 @@ func (l *Loop) session(ctx context.Context) error {
 	if len(pacts) == 0 {
 		return fmt.Errorf("hub %s: none of this agent's pacts can run: %s", welcome.Hub, l.refusals())
 	}
+	l.client.Store(client)
+	defer l.client.Store(nil)
 	group, gctx := errgroup.WithContext(ctx)
 	if len(pacts) < len(welcome.Pacts) {
 		group.Go(func() error { return l.askAgain(gctx, client, len(pacts)) })

@@ -7,6 +7,7 @@ import (
 	"fmt"
 
 	"github.com/entente-sync/entente/crdt"
+	"github.com/entente-sync/entente/proto/pact"
 )
 
 // Kind numbers the commands. The numbers are part of the format.
@@ -29,11 +30,14 @@ const (
 	// knows kind 11 knows offers and pacts of every format up to LevelPactFormat; a
 	// program that says 10 may know neither.
 	KindLevel Kind = 11
+	// KindHistory is no command either. Who says that it knows kind 12 keeps the
+	// history of pacts that state history_days.
+	KindHistory Kind = 12
 
 	// KindNewest is the newest kind that this program knows. What a command Needs
 	// is proposed only once every member of the hub says that it knows it: see
 	// Node.Speaks.
-	KindNewest = KindLevel
+	KindNewest = KindHistory
 	// KindFirst is what every program knows that ever was a hub's.
 	KindFirst = KindAudit
 )
@@ -68,14 +72,22 @@ func Needs(c Command) Kind {
 	case *Offer:
 		return KindLevel
 	case *OfferPact:
-		return KindLevel
+		return max(KindLevel, needsOf(c.Document))
 	case *PutPact:
 		document = c.Document
 	}
 	if len(document) > 0 && document[0] > 1 {
-		return KindLevel
+		return needsOf(document)
 	}
 	return c.Kind()
+}
+
+// needsOf returns what a document of format 2 needs.
+func needsOf(document []byte) Kind {
+	if p, err := pact.Decode(document); err == nil && p.Limits.HistoryDays > 0 {
+		return KindHistory
+	}
+	return KindLevel
 }
 
 // HubID names a hub for ever. It is random; the zero one names none.

@@ -211,6 +211,15 @@ func refused(t *testing.T, e command.Entry) {
 }
 
 // sealedNode is an entry of one command with that body.
+// keeping is a pact that keeps history for so many days.
+func keeping(days int) []byte {
+	p := &pact.Pact{
+		Name: "tickets", Version: 1, Members: []crdt.Site{"acme", "globex"}, Record: "ticket",
+		Fields: []pact.Field{{Name: "title", Type: pact.TypeText}}, Limits: pact.Limits{HistoryDays: days},
+	}
+	return p.Encode()
+}
+
 // What one program wrote must not stop or divide another: see Needs.
 func TestNeeds(t *testing.T) {
 	for _, tc := range []struct {
@@ -223,6 +232,9 @@ func TestNeeds(t *testing.T) {
 		{&command.PutPact{Document: []byte{1, 2}}, command.KindPutPact},
 		{&command.PutPact{Document: []byte{2, 1}}, command.KindLevel},
 		{&command.OfferPact{Document: []byte{1}}, command.KindLevel},
+		{&command.PutPact{Document: keeping(30)}, command.KindHistory},
+		{&command.OfferPact{Document: keeping(30)}, command.KindHistory},
+		{&command.PutPact{Document: keeping(pact.HistoryNone)}, command.KindLevel},
 		{&command.Offer{}, command.KindLevel},
 	} {
 		if got := command.Needs(tc.c); got != tc.want {

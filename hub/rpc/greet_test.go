@@ -27,6 +27,14 @@ func (n lives) Authors(_ crdt.Pact, site crdt.Site, agent crdt.AgentName) (out [
 	return out
 }
 
+func (lives) History(state.Span) (state.Versions, error) {
+	return state.Versions{}, state.ErrHistoryNone
+}
+
+func (lives) AsOf(state.Moment) (state.Registers, error) {
+	return state.Registers{}, state.ErrHistoryNone
+}
+
 // A greeting stays small however often an agent was opened.
 func TestGreetTellsOfTheNewestIncarnations(t *testing.T) {
 	for n, oldest := range map[lives]uint64{3: 1, wire.AuthorsTold: 1, wire.AuthorsTold + 5: 6} {

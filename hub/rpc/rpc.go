@@ -34,12 +34,15 @@ type Feeds interface {
 	Serve(ctx context.Context, pact crdt.Pact, cursor crdt.Position, allowed func() error, send func(wire.Slice) error) error
 }
 
-// State is what a greeting tells of.
+// State is what a greeting tells of, and what is known of the past.
 type State interface {
 	Hub() (command.HubID, crdt.Epoch)
 	Pact(name crdt.Pact) (state.PactInfo, error)
 	// Authors of one agent, the oldest incarnation first.
 	Authors(name crdt.Pact, site crdt.Site, agent crdt.AgentName) []state.AuthorState
+	// Versions of a register, and registers as they were.
+	History(span state.Span) (state.Versions, error)
+	AsOf(at state.Moment) (state.Registers, error)
 }
 
 // Config of a Server. All fields are needed.
@@ -59,7 +62,7 @@ type Server struct {
 	draining chan struct{}
 	drain    sync.Once
 
-	publishers, subscribers *streams
+	publishers, subscribers, readers *streams
 }
 
 var _ wire.Server = (*Server)(nil)
@@ -68,7 +71,7 @@ var _ wire.Server = (*Server)(nil)
 func New(cfg Config) *Server {
 	return &Server{
 		cfg: cfg, draining: make(chan struct{}),
-		publishers: newStreams(publishersMax), subscribers: newStreams(subscribersMax),
+		publishers: newStreams(publishersMax), subscribers: newStreams(subscribersMax), readers: newStreams(readersMax),
 	}
 }
 

@@ -13,6 +13,7 @@ import (
 const (
 	publishersMax  = 16
 	subscribersMax = 128
+	readersMax     = 16 // of history
 )
 
 // streams counts the open streams of each agent. Safe for concurrent use.

@@ -236,7 +236,7 @@ func ReadKept(message []byte) (KeptVersion, error) {
 	}
 	v := KeptVersion{Offset: e.offset, op: e.op, birth: e.birth}
 	var at uint64
-	ok := true
+	var ok bool
 	if len(rest) > 0 && rest[0] == tagKeptAt {
 		if at, rest, ok = number[uint64](rest, tagKeptAt); !ok || at == 0 || int64(at) < 0 {
 			return KeptVersion{}, errKept

@@ -157,14 +157,27 @@ func (a *annals) checkpoint() {
 	}
 }
 
-// crash goes on with what a killed process leaves.
+// crash ends the process, in the middle of a checkpoint if there is something to
+// write: everything but its meta row is there. It goes on with what that leaves.
 func (a *annals) crash() {
 	a.t.Helper()
-	dir := crashed(a.t, a.dir)
-	if err := a.store.Close(); err != nil {
+	s, c := a.store, a.TakeDirty()
+	if c.Meta.Index > s.Index() {
+		if err := s.look(); err != nil {
+			a.t.Fatal(err)
+		}
+		at := max(c.Meta.Index, s.newest+1)
+		w := &writer{
+			db: s.db, from: s.ts, at: at, pages: s.pages, leftovers: s.leftovers, batch: s.db.NewWriteBatchAt(at),
+			kept: s.kept, keptBefore: s.kept, fresh: s.fresh, verified: s.verified, pruned: s.pruned,
+		}
+		if err := errors.Join(w.rows(c), w.batch.Flush()); err != nil {
+			a.t.Fatal(err)
+		}
+	}
+	if err := s.Close(); err != nil {
 		a.t.Fatal(err)
 	}
-	a.dir = dir
 	a.open()
 }
 

@@ -133,6 +133,24 @@ func (c *Client) OfferPact(ctx context.Context, document []byte) (Acceptance, er
 	return decodeAcceptance(m)
 }
 
+// History reads a page of versions of one register.
+func (c *Client) History(ctx context.Context, span Span) (Timeline, error) {
+	m, err := c.rpc.History(ctx, encodeSpan(&span))
+	if err != nil {
+		return Timeline{}, fromStatus(err)
+	}
+	return decodeTimeline(span.Key, m)
+}
+
+// AsOf reads a page of a record's registers as they were.
+func (c *Client) AsOf(ctx context.Context, at Moment) (Past, error) {
+	m, err := c.rpc.AsOf(ctx, encodeMoment(&at))
+	if err != nil {
+		return Past{}, fromStatus(err)
+	}
+	return decodePast(at.Key, m)
+}
+
 // FeedWindow is how many messages of a feed may be under way to one subscriber.
 const FeedWindow = 16
 

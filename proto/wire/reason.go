@@ -53,6 +53,9 @@ const (
 	ReasonCursorBeyond Reason = "cursor.beyond"
 	ReasonCreditExcess Reason = "credit.excess"
 
+	ReasonHistoryNone   Reason = "history.none"
+	ReasonHistoryBefore Reason = "history.before"
+
 	ReasonVersionNewer Reason = "version.newer"
 	ReasonVersionOlder Reason = "version.older"
 
@@ -179,6 +182,9 @@ var reasons = []Description{
 	{ReasonEpochChanged, "The hub was restored or rebuilt: its epoch is another one.", false, FateResend, codes.FailedPrecondition},
 	{ReasonCursorBeyond, "The cursor lies beyond the head of the feed.", false, FateNone, codes.FailedPrecondition},
 	{ReasonCreditExcess, "The subscriber granted more credits than the protocol allows.", false, FateNone, codes.InvalidArgument},
+
+	{ReasonHistoryNone, "The pact keeps no history: its document states no history_days.", false, FateNone, codes.FailedPrecondition},
+	{ReasonHistoryBefore, "The time is before what the pact's history reaches back to.", false, FateNone, codes.FailedPrecondition},
 
 	{ReasonVersionNewer, "What the caller speaks or sent is in a newer format than this program knows.", false, FateHold, codes.FailedPrecondition},
 	{ReasonVersionOlder, "The caller's protocol is older than any that this program speaks.", false, FateNone, codes.FailedPrecondition},

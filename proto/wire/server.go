@@ -27,6 +27,10 @@ type Server interface {
 	OfferPact(ctx context.Context, document []byte) (Acceptance, error)
 	// Subscribe sends the feed after cursor until ctx ends.
 	Subscribe(ctx context.Context, pact crdt.Pact, cursor crdt.Position, s FeedStream) error
+	// History reads versions of a register.
+	History(ctx context.Context, span Span) (Timeline, error)
+	// AsOf reads a record as it was.
+	AsOf(ctx context.Context, at Moment) (Past, error)
 }
 
 // PublishStream is one agent's stream of batches. Recv and Send may each be
@@ -173,6 +177,30 @@ func (a *adapter) OfferPact(ctx context.Context, m *syncv1.OfferPactRequest) (*s
 		return nil, toStatus(err)
 	}
 	return encodeAcceptance(accepted), nil
+}
+
+func (a *adapter) History(ctx context.Context, m *syncv1.HistoryRequest) (*syncv1.HistoryResponse, error) {
+	span, err := decodeSpan(m)
+	if err != nil {
+		return nil, toStatus(err)
+	}
+	t, err := a.server.History(ctx, span)
+	if err != nil {
+		return nil, toStatus(err)
+	}
+	return encodeTimeline(&t), nil
+}
+
+func (a *adapter) AsOf(ctx context.Context, m *syncv1.AsOfRequest) (*syncv1.AsOfResponse, error) {
+	at, err := decodeMoment(m)
+	if err != nil {
+		return nil, toStatus(err)
+	}
+	p, err := a.server.AsOf(ctx, at)
+	if err != nil {
+		return nil, toStatus(err)
+	}
+	return encodePast(&p), nil
 }
 
 func (a *adapter) Subscribe(stream syncv1.SyncService_SubscribeServer) error {

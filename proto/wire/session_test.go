@@ -36,7 +36,15 @@ type hub struct {
 	subscribe func(context.Context, crdt.Pact, crdt.Position, wire.FeedStream) error
 	offer     func(context.Context, wire.OfferStream) error
 	offerPact func([]byte) (wire.Acceptance, error)
+	history   func(wire.Span) (wire.Timeline, error)
+	asOf      func(wire.Moment) (wire.Past, error)
 }
+
+func (h hub) History(_ context.Context, span wire.Span) (wire.Timeline, error) {
+	return h.history(span)
+}
+
+func (h hub) AsOf(_ context.Context, at wire.Moment) (wire.Past, error) { return h.asOf(at) }
 
 func (h hub) Greet(ctx context.Context, m wire.Hello) (wire.Welcome, error) { return h.greet(ctx, m) }
 

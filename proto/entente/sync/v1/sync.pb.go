@@ -1892,6 +1892,473 @@ func (x *OfferPactResponse) GetMissing() []string {
 	return nil
 }
 
+// HistoryRequest names a register and a span of time.
+type HistoryRequest struct {
+	state protoimpl.MessageState `protogen:"open.v1"`
+	Pact  string                 `protobuf:"bytes,1,opt,name=pact,proto3" json:"pact,omitempty"`
+	Type  string                 `protobuf:"bytes,2,opt,name=type,proto3" json:"type,omitempty"`
+	// 16 bytes.
+	Record []byte `protobuf:"bytes,3,opt,name=record,proto3" json:"record,omitempty"`
+	Field  string `protobuf:"bytes,4,opt,name=field,proto3" json:"field,omitempty"`
+	// Versions that were current in this span, Unix milliseconds, both ends included;
+	// 0 is as far back as is kept, or up to now.
+	FromMs int64 `protobuf:"varint,5,opt,name=from_ms,json=fromMs,proto3" json:"from_ms,omitempty"`
+	ToMs   int64 `protobuf:"varint,6,opt,name=to_ms,json=toMs,proto3" json:"to_ms,omitempty"`
+	// Cursor: versions behind this offset; 0 for the first page.
+	After uint64 `protobuf:"varint,7,opt,name=after,proto3" json:"after,omitempty"`
+	// Versions wanted, 1 to 1024; 0 means 1024.
+	Limit         uint32 `protobuf:"varint,8,opt,name=limit,proto3" json:"limit,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *HistoryRequest) Reset() {
+	*x = HistoryRequest{}
+	mi := &file_entente_sync_v1_sync_proto_msgTypes[23]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *HistoryRequest) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*HistoryRequest) ProtoMessage() {}
+
+func (x *HistoryRequest) ProtoReflect() protoreflect.Message {
+	mi := &file_entente_sync_v1_sync_proto_msgTypes[23]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use HistoryRequest.ProtoReflect.Descriptor instead.
+func (*HistoryRequest) Descriptor() ([]byte, []int) {
+	return file_entente_sync_v1_sync_proto_rawDescGZIP(), []int{23}
+}
+
+func (x *HistoryRequest) GetPact() string {
+	if x != nil {
+		return x.Pact
+	}
+	return ""
+}
+
+func (x *HistoryRequest) GetType() string {
+	if x != nil {
+		return x.Type
+	}
+	return ""
+}
+
+func (x *HistoryRequest) GetRecord() []byte {
+	if x != nil {
+		return x.Record
+	}
+	return nil
+}
+
+func (x *HistoryRequest) GetField() string {
+	if x != nil {
+		return x.Field
+	}
+	return ""
+}
+
+func (x *HistoryRequest) GetFromMs() int64 {
+	if x != nil {
+		return x.FromMs
+	}
+	return 0
+}
+
+func (x *HistoryRequest) GetToMs() int64 {
+	if x != nil {
+		return x.ToMs
+	}
+	return 0
+}
+
+func (x *HistoryRequest) GetAfter() uint64 {
+	if x != nil {
+		return x.After
+	}
+	return 0
+}
+
+func (x *HistoryRequest) GetLimit() uint32 {
+	if x != nil {
+		return x.Limit
+	}
+	return 0
+}
+
+// Version is a version of a register that is or was current.
+type Version struct {
+	state protoimpl.MessageState `protogen:"open.v1"`
+	Entry *Entry                 `protobuf:"bytes,1,opt,name=entry,proto3" json:"entry,omitempty"`
+	// When it became current, by the leaders' clock, Unix milliseconds; 0: before the
+	// pact's history began.
+	AtMs int64 `protobuf:"varint,2,opt,name=at_ms,json=atMs,proto3" json:"at_ms,omitempty"`
+	// Offset of the version that it replaced; 0 if it was the first, or at_ms is 0.
+	Replaced      uint64 `protobuf:"varint,3,opt,name=replaced,proto3" json:"replaced,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *Version) Reset() {
+	*x = Version{}
+	mi := &file_entente_sync_v1_sync_proto_msgTypes[24]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *Version) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*Version) ProtoMessage() {}
+
+func (x *Version) ProtoReflect() protoreflect.Message {
+	mi := &file_entente_sync_v1_sync_proto_msgTypes[24]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use Version.ProtoReflect.Descriptor instead.
+func (*Version) Descriptor() ([]byte, []int) {
+	return file_entente_sync_v1_sync_proto_rawDescGZIP(), []int{24}
+}
+
+func (x *Version) GetEntry() *Entry {
+	if x != nil {
+		return x.Entry
+	}
+	return nil
+}
+
+func (x *Version) GetAtMs() int64 {
+	if x != nil {
+		return x.AtMs
+	}
+	return 0
+}
+
+func (x *Version) GetReplaced() uint64 {
+	if x != nil {
+		return x.Replaced
+	}
+	return 0
+}
+
+// HistoryReach is what a node knows at one moment.
+type HistoryReach struct {
+	state protoimpl.MessageState `protogen:"open.v1"`
+	// Oldest time that may be asked about, Unix milliseconds.
+	HorizonMs int64 `protobuf:"varint,1,opt,name=horizon_ms,json=horizonMs,proto3" json:"horizon_ms,omitempty"`
+	// Newest time in the log, and the newest offset of the pact.
+	ClockMs       int64  `protobuf:"varint,2,opt,name=clock_ms,json=clockMs,proto3" json:"clock_ms,omitempty"`
+	Head          uint64 `protobuf:"varint,3,opt,name=head,proto3" json:"head,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *HistoryReach) Reset() {
+	*x = HistoryReach{}
+	mi := &file_entente_sync_v1_sync_proto_msgTypes[25]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *HistoryReach) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*HistoryReach) ProtoMessage() {}
+
+func (x *HistoryReach) ProtoReflect() protoreflect.Message {
+	mi := &file_entente_sync_v1_sync_proto_msgTypes[25]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use HistoryReach.ProtoReflect.Descriptor instead.
+func (*HistoryReach) Descriptor() ([]byte, []int) {
+	return file_entente_sync_v1_sync_proto_rawDescGZIP(), []int{25}
+}
+
+func (x *HistoryReach) GetHorizonMs() int64 {
+	if x != nil {
+		return x.HorizonMs
+	}
+	return 0
+}
+
+func (x *HistoryReach) GetClockMs() int64 {
+	if x != nil {
+		return x.ClockMs
+	}
+	return 0
+}
+
+func (x *HistoryReach) GetHead() uint64 {
+	if x != nil {
+		return x.Head
+	}
+	return 0
+}
+
+// HistoryResponse is one page of a register's versions.
+type HistoryResponse struct {
+	state protoimpl.MessageState `protogen:"open.v1"`
+	// In ascending offset.
+	Versions []*Version `protobuf:"bytes,1,rep,name=versions,proto3" json:"versions,omitempty"`
+	// Cursor for the next page; 0 if there is none.
+	Next          uint64        `protobuf:"varint,2,opt,name=next,proto3" json:"next,omitempty"`
+	Reach         *HistoryReach `protobuf:"bytes,3,opt,name=reach,proto3" json:"reach,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *HistoryResponse) Reset() {
+	*x = HistoryResponse{}
+	mi := &file_entente_sync_v1_sync_proto_msgTypes[26]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *HistoryResponse) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*HistoryResponse) ProtoMessage() {}
+
+func (x *HistoryResponse) ProtoReflect() protoreflect.Message {
+	mi := &file_entente_sync_v1_sync_proto_msgTypes[26]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use HistoryResponse.ProtoReflect.Descriptor instead.
+func (*HistoryResponse) Descriptor() ([]byte, []int) {
+	return file_entente_sync_v1_sync_proto_rawDescGZIP(), []int{26}
+}
+
+func (x *HistoryResponse) GetVersions() []*Version {
+	if x != nil {
+		return x.Versions
+	}
+	return nil
+}
+
+func (x *HistoryResponse) GetNext() uint64 {
+	if x != nil {
+		return x.Next
+	}
+	return 0
+}
+
+func (x *HistoryResponse) GetReach() *HistoryReach {
+	if x != nil {
+		return x.Reach
+	}
+	return nil
+}
+
+// AsOfRequest names a record, or one register of it, and a time.
+type AsOfRequest struct {
+	state protoimpl.MessageState `protogen:"open.v1"`
+	Pact  string                 `protobuf:"bytes,1,opt,name=pact,proto3" json:"pact,omitempty"`
+	Type  string                 `protobuf:"bytes,2,opt,name=type,proto3" json:"type,omitempty"`
+	// 16 bytes.
+	Record []byte `protobuf:"bytes,3,opt,name=record,proto3" json:"record,omitempty"`
+	// Empty: every register of the record.
+	Field string `protobuf:"bytes,4,opt,name=field,proto3" json:"field,omitempty"`
+	// Unix milliseconds.
+	AtMs int64 `protobuf:"varint,5,opt,name=at_ms,json=atMs,proto3" json:"at_ms,omitempty"`
+	// Cursor: registers behind this one, by name; empty for the first page.
+	After string `protobuf:"bytes,6,opt,name=after,proto3" json:"after,omitempty"`
+	// Registers wanted, 1 to 1024; 0 means 1024.
+	Limit         uint32 `protobuf:"varint,7,opt,name=limit,proto3" json:"limit,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *AsOfRequest) Reset() {
+	*x = AsOfRequest{}
+	mi := &file_entente_sync_v1_sync_proto_msgTypes[27]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *AsOfRequest) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*AsOfRequest) ProtoMessage() {}
+
+func (x *AsOfRequest) ProtoReflect() protoreflect.Message {
+	mi := &file_entente_sync_v1_sync_proto_msgTypes[27]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use AsOfRequest.ProtoReflect.Descriptor instead.
+func (*AsOfRequest) Descriptor() ([]byte, []int) {
+	return file_entente_sync_v1_sync_proto_rawDescGZIP(), []int{27}
+}
+
+func (x *AsOfRequest) GetPact() string {
+	if x != nil {
+		return x.Pact
+	}
+	return ""
+}
+
+func (x *AsOfRequest) GetType() string {
+	if x != nil {
+		return x.Type
+	}
+	return ""
+}
+
+func (x *AsOfRequest) GetRecord() []byte {
+	if x != nil {
+		return x.Record
+	}
+	return nil
+}
+
+func (x *AsOfRequest) GetField() string {
+	if x != nil {
+		return x.Field
+	}
+	return ""
+}
+
+func (x *AsOfRequest) GetAtMs() int64 {
+	if x != nil {
+		return x.AtMs
+	}
+	return 0
+}
+
+func (x *AsOfRequest) GetAfter() string {
+	if x != nil {
+		return x.After
+	}
+	return ""
+}
+
+func (x *AsOfRequest) GetLimit() uint32 {
+	if x != nil {
+		return x.Limit
+	}
+	return 0
+}
+
+// AsOfResponse is one page of a record's registers.
+type AsOfResponse struct {
+	state protoimpl.MessageState `protogen:"open.v1"`
+	// By field; a register that was not there yet is not in it.
+	Versions []*Version `protobuf:"bytes,1,rep,name=versions,proto3" json:"versions,omitempty"`
+	// Fields of which it is not known what was current: it came before the history
+	// began, and was replaced since.
+	Unknown []string `protobuf:"bytes,2,rep,name=unknown,proto3" json:"unknown,omitempty"`
+	// Cursor for the next page; empty if there is none.
+	Next          string        `protobuf:"bytes,3,opt,name=next,proto3" json:"next,omitempty"`
+	Reach         *HistoryReach `protobuf:"bytes,4,opt,name=reach,proto3" json:"reach,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *AsOfResponse) Reset() {
+	*x = AsOfResponse{}
+	mi := &file_entente_sync_v1_sync_proto_msgTypes[28]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *AsOfResponse) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*AsOfResponse) ProtoMessage() {}
+
+func (x *AsOfResponse) ProtoReflect() protoreflect.Message {
+	mi := &file_entente_sync_v1_sync_proto_msgTypes[28]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use AsOfResponse.ProtoReflect.Descriptor instead.
+func (*AsOfResponse) Descriptor() ([]byte, []int) {
+	return file_entente_sync_v1_sync_proto_rawDescGZIP(), []int{28}
+}
+
+func (x *AsOfResponse) GetVersions() []*Version {
+	if x != nil {
+		return x.Versions
+	}
+	return nil
+}
+
+func (x *AsOfResponse) GetUnknown() []string {
+	if x != nil {
+		return x.Unknown
+	}
+	return nil
+}
+
+func (x *AsOfResponse) GetNext() string {
+	if x != nil {
+		return x.Next
+	}
+	return ""
+}
+
+func (x *AsOfResponse) GetReach() *HistoryReach {
+	if x != nil {
+		return x.Reach
+	}
+	return nil
+}
+
 // PutRequest is reserved.
 type PutRequest struct {
 	state         protoimpl.MessageState `protogen:"open.v1"`
@@ -1904,7 +2371,7 @@ type PutRequest struct {
 
 func (x *PutRequest) Reset() {
 	*x = PutRequest{}
-	mi := &file_entente_sync_v1_sync_proto_msgTypes[23]
+	mi := &file_entente_sync_v1_sync_proto_msgTypes[29]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1916,7 +2383,7 @@ func (x *PutRequest) String() string {
 func (*PutRequest) ProtoMessage() {}
 
 func (x *PutRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_entente_sync_v1_sync_proto_msgTypes[23]
+	mi := &file_entente_sync_v1_sync_proto_msgTypes[29]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1929,7 +2396,7 @@ func (x *PutRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use PutRequest.ProtoReflect.Descriptor instead.
 func (*PutRequest) Descriptor() ([]byte, []int) {
-	return file_entente_sync_v1_sync_proto_rawDescGZIP(), []int{23}
+	return file_entente_sync_v1_sync_proto_rawDescGZIP(), []int{29}
 }
 
 func (x *PutRequest) GetPact() string {
@@ -1963,7 +2430,7 @@ type PutResponse struct {
 
 func (x *PutResponse) Reset() {
 	*x = PutResponse{}
-	mi := &file_entente_sync_v1_sync_proto_msgTypes[24]
+	mi := &file_entente_sync_v1_sync_proto_msgTypes[30]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1975,7 +2442,7 @@ func (x *PutResponse) String() string {
 func (*PutResponse) ProtoMessage() {}
 
 func (x *PutResponse) ProtoReflect() protoreflect.Message {
-	mi := &file_entente_sync_v1_sync_proto_msgTypes[24]
+	mi := &file_entente_sync_v1_sync_proto_msgTypes[30]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1988,7 +2455,7 @@ func (x *PutResponse) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use PutResponse.ProtoReflect.Descriptor instead.
 func (*PutResponse) Descriptor() ([]byte, []int) {
-	return file_entente_sync_v1_sync_proto_rawDescGZIP(), []int{24}
+	return file_entente_sync_v1_sync_proto_rawDescGZIP(), []int{30}
 }
 
 func (x *PutResponse) GetBytesStored() uint64 {
@@ -2010,7 +2477,7 @@ type GetRequest struct {
 
 func (x *GetRequest) Reset() {
 	*x = GetRequest{}
-	mi := &file_entente_sync_v1_sync_proto_msgTypes[25]
+	mi := &file_entente_sync_v1_sync_proto_msgTypes[31]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -2022,7 +2489,7 @@ func (x *GetRequest) String() string {
 func (*GetRequest) ProtoMessage() {}
 
 func (x *GetRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_entente_sync_v1_sync_proto_msgTypes[25]
+	mi := &file_entente_sync_v1_sync_proto_msgTypes[31]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -2035,7 +2502,7 @@ func (x *GetRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use GetRequest.ProtoReflect.Descriptor instead.
 func (*GetRequest) Descriptor() ([]byte, []int) {
-	return file_entente_sync_v1_sync_proto_rawDescGZIP(), []int{25}
+	return file_entente_sync_v1_sync_proto_rawDescGZIP(), []int{31}
 }
 
 func (x *GetRequest) GetPact() string {
@@ -2069,7 +2536,7 @@ type GetResponse struct {
 
 func (x *GetResponse) Reset() {
 	*x = GetResponse{}
-	mi := &file_entente_sync_v1_sync_proto_msgTypes[26]
+	mi := &file_entente_sync_v1_sync_proto_msgTypes[32]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -2081,7 +2548,7 @@ func (x *GetResponse) String() string {
 func (*GetResponse) ProtoMessage() {}
 
 func (x *GetResponse) ProtoReflect() protoreflect.Message {
-	mi := &file_entente_sync_v1_sync_proto_msgTypes[26]
+	mi := &file_entente_sync_v1_sync_proto_msgTypes[32]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -2094,7 +2561,7 @@ func (x *GetResponse) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use GetResponse.ProtoReflect.Descriptor instead.
 func (*GetResponse) Descriptor() ([]byte, []int) {
-	return file_entente_sync_v1_sync_proto_rawDescGZIP(), []int{26}
+	return file_entente_sync_v1_sync_proto_rawDescGZIP(), []int{32}
 }
 
 func (x *GetResponse) GetChunk() []byte {
@@ -2231,7 +2698,42 @@ const file_entente_sync_v1_sync_proto_rawDesc = "" +
 	"\tsignature\x18\x02 \x01(\fR\tsignature\"G\n" +
 	"\x11OfferPactResponse\x12\x18\n" +
 	"\aversion\x18\x01 \x01(\rR\aversion\x12\x18\n" +
-	"\amissing\x18\x02 \x03(\tR\amissing\"N\n" +
+	"\amissing\x18\x02 \x03(\tR\amissing\"\xc0\x01\n" +
+	"\x0eHistoryRequest\x12\x12\n" +
+	"\x04pact\x18\x01 \x01(\tR\x04pact\x12\x12\n" +
+	"\x04type\x18\x02 \x01(\tR\x04type\x12\x16\n" +
+	"\x06record\x18\x03 \x01(\fR\x06record\x12\x14\n" +
+	"\x05field\x18\x04 \x01(\tR\x05field\x12\x17\n" +
+	"\afrom_ms\x18\x05 \x01(\x03R\x06fromMs\x12\x13\n" +
+	"\x05to_ms\x18\x06 \x01(\x03R\x04toMs\x12\x14\n" +
+	"\x05after\x18\a \x01(\x04R\x05after\x12\x14\n" +
+	"\x05limit\x18\b \x01(\rR\x05limit\"h\n" +
+	"\aVersion\x12,\n" +
+	"\x05entry\x18\x01 \x01(\v2\x16.entente.sync.v1.EntryR\x05entry\x12\x13\n" +
+	"\x05at_ms\x18\x02 \x01(\x03R\x04atMs\x12\x1a\n" +
+	"\breplaced\x18\x03 \x01(\x04R\breplaced\"\\\n" +
+	"\fHistoryReach\x12\x1d\n" +
+	"\n" +
+	"horizon_ms\x18\x01 \x01(\x03R\thorizonMs\x12\x19\n" +
+	"\bclock_ms\x18\x02 \x01(\x03R\aclockMs\x12\x12\n" +
+	"\x04head\x18\x03 \x01(\x04R\x04head\"\x90\x01\n" +
+	"\x0fHistoryResponse\x124\n" +
+	"\bversions\x18\x01 \x03(\v2\x18.entente.sync.v1.VersionR\bversions\x12\x12\n" +
+	"\x04next\x18\x02 \x01(\x04R\x04next\x123\n" +
+	"\x05reach\x18\x03 \x01(\v2\x1d.entente.sync.v1.HistoryReachR\x05reach\"\xa4\x01\n" +
+	"\vAsOfRequest\x12\x12\n" +
+	"\x04pact\x18\x01 \x01(\tR\x04pact\x12\x12\n" +
+	"\x04type\x18\x02 \x01(\tR\x04type\x12\x16\n" +
+	"\x06record\x18\x03 \x01(\fR\x06record\x12\x14\n" +
+	"\x05field\x18\x04 \x01(\tR\x05field\x12\x13\n" +
+	"\x05at_ms\x18\x05 \x01(\x03R\x04atMs\x12\x14\n" +
+	"\x05after\x18\x06 \x01(\tR\x05after\x12\x14\n" +
+	"\x05limit\x18\a \x01(\rR\x05limit\"\xa7\x01\n" +
+	"\fAsOfResponse\x124\n" +
+	"\bversions\x18\x01 \x03(\v2\x18.entente.sync.v1.VersionR\bversions\x12\x18\n" +
+	"\aunknown\x18\x02 \x03(\tR\aunknown\x12\x12\n" +
+	"\x04next\x18\x03 \x01(\tR\x04next\x123\n" +
+	"\x05reach\x18\x04 \x01(\v2\x1d.entente.sync.v1.HistoryReachR\x05reach\"N\n" +
 	"\n" +
 	"PutRequest\x12\x12\n" +
 	"\x04pact\x18\x01 \x01(\tR\x04pact\x12\x16\n" +
@@ -2257,13 +2759,15 @@ const file_entente_sync_v1_sync_proto_rawDesc = "" +
 	"\x0fOUTCOME_APPLIED\x10\x01\x12\x13\n" +
 	"\x0fOUTCOME_REFUSED\x10\x02\x12\x11\n" +
 	"\rOUTCOME_RETRY\x10\x03\x12\x0f\n" +
-	"\vOUTCOME_GAP\x10\x042\x9f\x03\n" +
+	"\vOUTCOME_GAP\x10\x042\xb2\x04\n" +
 	"\vSyncService\x12F\n" +
 	"\x05Greet\x12\x1d.entente.sync.v1.GreetRequest\x1a\x1e.entente.sync.v1.GreetResponse\x12P\n" +
 	"\aPublish\x12\x1f.entente.sync.v1.PublishRequest\x1a .entente.sync.v1.PublishResponse(\x010\x01\x12V\n" +
 	"\tSubscribe\x12!.entente.sync.v1.SubscribeRequest\x1a\".entente.sync.v1.SubscribeResponse(\x010\x01\x12J\n" +
 	"\x05Offer\x12\x1d.entente.sync.v1.OfferRequest\x1a\x1e.entente.sync.v1.OfferResponse(\x010\x01\x12R\n" +
-	"\tOfferPact\x12!.entente.sync.v1.OfferPactRequest\x1a\".entente.sync.v1.OfferPactResponse2\x95\x01\n" +
+	"\tOfferPact\x12!.entente.sync.v1.OfferPactRequest\x1a\".entente.sync.v1.OfferPactResponse\x12L\n" +
+	"\aHistory\x12\x1f.entente.sync.v1.HistoryRequest\x1a .entente.sync.v1.HistoryResponse\x12C\n" +
+	"\x04AsOf\x12\x1c.entente.sync.v1.AsOfRequest\x1a\x1d.entente.sync.v1.AsOfResponse2\x95\x01\n" +
 	"\vBlobService\x12B\n" +
 	"\x03Put\x12\x1b.entente.sync.v1.PutRequest\x1a\x1c.entente.sync.v1.PutResponse(\x01\x12B\n" +
 	"\x03Get\x12\x1b.entente.sync.v1.GetRequest\x1a\x1c.entente.sync.v1.GetResponse0\x01B>Z<github.com/entente-sync/entente/proto/entente/sync/v1;syncv1b\x06proto3"
@@ -2281,7 +2785,7 @@ func file_entente_sync_v1_sync_proto_rawDescGZIP() []byte {
 }
 
 var file_entente_sync_v1_sync_proto_enumTypes = make([]protoimpl.EnumInfo, 2)
-var file_entente_sync_v1_sync_proto_msgTypes = make([]protoimpl.MessageInfo, 27)
+var file_entente_sync_v1_sync_proto_msgTypes = make([]protoimpl.MessageInfo, 33)
 var file_entente_sync_v1_sync_proto_goTypes = []any{
 	(EvidenceClass)(0),        // 0: entente.sync.v1.EvidenceClass
 	(Outcome)(0),              // 1: entente.sync.v1.Outcome
@@ -2308,10 +2812,16 @@ var file_entente_sync_v1_sync_proto_goTypes = []any{
 	(*OfferResponse)(nil),     // 22: entente.sync.v1.OfferResponse
 	(*OfferPactRequest)(nil),  // 23: entente.sync.v1.OfferPactRequest
 	(*OfferPactResponse)(nil), // 24: entente.sync.v1.OfferPactResponse
-	(*PutRequest)(nil),        // 25: entente.sync.v1.PutRequest
-	(*PutResponse)(nil),       // 26: entente.sync.v1.PutResponse
-	(*GetRequest)(nil),        // 27: entente.sync.v1.GetRequest
-	(*GetResponse)(nil),       // 28: entente.sync.v1.GetResponse
+	(*HistoryRequest)(nil),    // 25: entente.sync.v1.HistoryRequest
+	(*Version)(nil),           // 26: entente.sync.v1.Version
+	(*HistoryReach)(nil),      // 27: entente.sync.v1.HistoryReach
+	(*HistoryResponse)(nil),   // 28: entente.sync.v1.HistoryResponse
+	(*AsOfRequest)(nil),       // 29: entente.sync.v1.AsOfRequest
+	(*AsOfResponse)(nil),      // 30: entente.sync.v1.AsOfResponse
+	(*PutRequest)(nil),        // 31: entente.sync.v1.PutRequest
+	(*PutResponse)(nil),       // 32: entente.sync.v1.PutResponse
+	(*GetRequest)(nil),        // 33: entente.sync.v1.GetRequest
+	(*GetResponse)(nil),       // 34: entente.sync.v1.GetResponse
 }
 var file_entente_sync_v1_sync_proto_depIdxs = []int32{
 	5,  // 0: entente.sync.v1.GreetResponse.pacts:type_name -> entente.sync.v1.PactState
@@ -2343,25 +2853,34 @@ var file_entente_sync_v1_sync_proto_depIdxs = []int32{
 	9,  // 26: entente.sync.v1.OfferEnd.after:type_name -> entente.sync.v1.OpID
 	10, // 27: entente.sync.v1.OfferEnd.held:type_name -> entente.sync.v1.Position
 	14, // 28: entente.sync.v1.OfferResponse.results:type_name -> entente.sync.v1.OpResult
-	3,  // 29: entente.sync.v1.SyncService.Greet:input_type -> entente.sync.v1.GreetRequest
-	13, // 30: entente.sync.v1.SyncService.Publish:input_type -> entente.sync.v1.PublishRequest
-	16, // 31: entente.sync.v1.SyncService.Subscribe:input_type -> entente.sync.v1.SubscribeRequest
-	20, // 32: entente.sync.v1.SyncService.Offer:input_type -> entente.sync.v1.OfferRequest
-	23, // 33: entente.sync.v1.SyncService.OfferPact:input_type -> entente.sync.v1.OfferPactRequest
-	25, // 34: entente.sync.v1.BlobService.Put:input_type -> entente.sync.v1.PutRequest
-	27, // 35: entente.sync.v1.BlobService.Get:input_type -> entente.sync.v1.GetRequest
-	4,  // 36: entente.sync.v1.SyncService.Greet:output_type -> entente.sync.v1.GreetResponse
-	15, // 37: entente.sync.v1.SyncService.Publish:output_type -> entente.sync.v1.PublishResponse
-	17, // 38: entente.sync.v1.SyncService.Subscribe:output_type -> entente.sync.v1.SubscribeResponse
-	22, // 39: entente.sync.v1.SyncService.Offer:output_type -> entente.sync.v1.OfferResponse
-	24, // 40: entente.sync.v1.SyncService.OfferPact:output_type -> entente.sync.v1.OfferPactResponse
-	26, // 41: entente.sync.v1.BlobService.Put:output_type -> entente.sync.v1.PutResponse
-	28, // 42: entente.sync.v1.BlobService.Get:output_type -> entente.sync.v1.GetResponse
-	36, // [36:43] is the sub-list for method output_type
-	29, // [29:36] is the sub-list for method input_type
-	29, // [29:29] is the sub-list for extension type_name
-	29, // [29:29] is the sub-list for extension extendee
-	0,  // [0:29] is the sub-list for field type_name
+	18, // 29: entente.sync.v1.Version.entry:type_name -> entente.sync.v1.Entry
+	26, // 30: entente.sync.v1.HistoryResponse.versions:type_name -> entente.sync.v1.Version
+	27, // 31: entente.sync.v1.HistoryResponse.reach:type_name -> entente.sync.v1.HistoryReach
+	26, // 32: entente.sync.v1.AsOfResponse.versions:type_name -> entente.sync.v1.Version
+	27, // 33: entente.sync.v1.AsOfResponse.reach:type_name -> entente.sync.v1.HistoryReach
+	3,  // 34: entente.sync.v1.SyncService.Greet:input_type -> entente.sync.v1.GreetRequest
+	13, // 35: entente.sync.v1.SyncService.Publish:input_type -> entente.sync.v1.PublishRequest
+	16, // 36: entente.sync.v1.SyncService.Subscribe:input_type -> entente.sync.v1.SubscribeRequest
+	20, // 37: entente.sync.v1.SyncService.Offer:input_type -> entente.sync.v1.OfferRequest
+	23, // 38: entente.sync.v1.SyncService.OfferPact:input_type -> entente.sync.v1.OfferPactRequest
+	25, // 39: entente.sync.v1.SyncService.History:input_type -> entente.sync.v1.HistoryRequest
+	29, // 40: entente.sync.v1.SyncService.AsOf:input_type -> entente.sync.v1.AsOfRequest
+	31, // 41: entente.sync.v1.BlobService.Put:input_type -> entente.sync.v1.PutRequest
+	33, // 42: entente.sync.v1.BlobService.Get:input_type -> entente.sync.v1.GetRequest
+	4,  // 43: entente.sync.v1.SyncService.Greet:output_type -> entente.sync.v1.GreetResponse
+	15, // 44: entente.sync.v1.SyncService.Publish:output_type -> entente.sync.v1.PublishResponse
+	17, // 45: entente.sync.v1.SyncService.Subscribe:output_type -> entente.sync.v1.SubscribeResponse
+	22, // 46: entente.sync.v1.SyncService.Offer:output_type -> entente.sync.v1.OfferResponse
+	24, // 47: entente.sync.v1.SyncService.OfferPact:output_type -> entente.sync.v1.OfferPactResponse
+	28, // 48: entente.sync.v1.SyncService.History:output_type -> entente.sync.v1.HistoryResponse
+	30, // 49: entente.sync.v1.SyncService.AsOf:output_type -> entente.sync.v1.AsOfResponse
+	32, // 50: entente.sync.v1.BlobService.Put:output_type -> entente.sync.v1.PutResponse
+	34, // 51: entente.sync.v1.BlobService.Get:output_type -> entente.sync.v1.GetResponse
+	43, // [43:52] is the sub-list for method output_type
+	34, // [34:43] is the sub-list for method input_type
+	34, // [34:34] is the sub-list for extension type_name
+	34, // [34:34] is the sub-list for extension extendee
+	0,  // [0:34] is the sub-list for field type_name
 }
 
 func init() { file_entente_sync_v1_sync_proto_init() }
@@ -2375,7 +2894,7 @@ func file_entente_sync_v1_sync_proto_init() {
 			GoPackagePath: reflect.TypeOf(x{}).PkgPath(),
 			RawDescriptor: unsafe.Slice(unsafe.StringData(file_entente_sync_v1_sync_proto_rawDesc), len(file_entente_sync_v1_sync_proto_rawDesc)),
 			NumEnums:      2,
-			NumMessages:   27,
+			NumMessages:   33,
 			NumExtensions: 0,
 			NumServices:   2,
 		},

@@ -43,6 +43,8 @@ const (
 	SyncService_Subscribe_FullMethodName = "/entente.sync.v1.SyncService/Subscribe"
 	SyncService_Offer_FullMethodName     = "/entente.sync.v1.SyncService/Offer"
 	SyncService_OfferPact_FullMethodName = "/entente.sync.v1.SyncService/OfferPact"
+	SyncService_History_FullMethodName   = "/entente.sync.v1.SyncService/History"
+	SyncService_AsOf_FullMethodName      = "/entente.sync.v1.SyncService/AsOf"
 )
 
 // SyncServiceClient is the client API for SyncService service.
@@ -139,6 +141,25 @@ type SyncServiceClient interface {
 	//
 	// Limits: 240 KiB a document.
 	OfferPact(ctx context.Context, in *OfferPactRequest, opts ...grpc.CallOption) (*OfferPactResponse, error)
+	// History reads the versions of one register of a pact that states history_days,
+	// in the order in which they became current, page by page.
+	//
+	// Times are the leaders' clock of the log, which never goes back, not the time of
+	// the edit: that is the op's stamp. Any node answers, as of what it has applied
+	// (clock_ms, head); about times before clock_ms all nodes answer alike.
+	//
+	// Refused with FAILED_PRECONDITION: "history.none" (the pact keeps none),
+	// "history.before" (from_ms is before what is kept; ask from horizon_ms on).
+	//
+	// Limits: 1024 versions and about 1 MiB a response. An agent may have 16 calls of
+	// History and AsOf under way ("hub.busy").
+	History(ctx context.Context, in *HistoryRequest, opts ...grpc.CallOption) (*HistoryResponse, error)
+	// AsOf reads a record, or one register of it, as it was at a time within the
+	// pact's history, conflict records included, however long before it was written.
+	// At a time from clock_ms on that is what is current now.
+	//
+	// Refusals and limits: as of History; 1024 registers a response.
+	AsOf(ctx context.Context, in *AsOfRequest, opts ...grpc.CallOption) (*AsOfResponse, error)
 }
 
 type syncServiceClient struct {
@@ -202,6 +223,26 @@ func (c *syncServiceClient) OfferPact(ctx context.Context, in *OfferPactRequest,
 	cOpts := append([]grpc.CallOption{grpc.StaticMethod()}, opts...)
 	out := new(OfferPactResponse)
 	err := c.cc.Invoke(ctx, SyncService_OfferPact_FullMethodName, in, out, cOpts...)
+	if err != nil {
+		return nil, err
+	}
+	return out, nil
+}
+
+func (c *syncServiceClient) History(ctx context.Context, in *HistoryRequest, opts ...grpc.CallOption) (*HistoryResponse, error) {
+	cOpts := append([]grpc.CallOption{grpc.StaticMethod()}, opts...)
+	out := new(HistoryResponse)
+	err := c.cc.Invoke(ctx, SyncService_History_FullMethodName, in, out, cOpts...)
+	if err != nil {
+		return nil, err
+	}
+	return out, nil
+}
+
+func (c *syncServiceClient) AsOf(ctx context.Context, in *AsOfRequest, opts ...grpc.CallOption) (*AsOfResponse, error) {
+	cOpts := append([]grpc.CallOption{grpc.StaticMethod()}, opts...)
+	out := new(AsOfResponse)
+	err := c.cc.Invoke(ctx, SyncService_AsOf_FullMethodName, in, out, cOpts...)
 	if err != nil {
 		return nil, err
 	}
@@ -302,6 +343,25 @@ type SyncServiceServer interface {
 	//
 	// Limits: 240 KiB a document.
 	OfferPact(context.Context, *OfferPactRequest) (*OfferPactResponse, error)
+	// History reads the versions of one register of a pact that states history_days,
+	// in the order in which they became current, page by page.
+	//
+	// Times are the leaders' clock of the log, which never goes back, not the time of
+	// the edit: that is the op's stamp. Any node answers, as of what it has applied
+	// (clock_ms, head); about times before clock_ms all nodes answer alike.
+	//
+	// Refused with FAILED_PRECONDITION: "history.none" (the pact keeps none),
+	// "history.before" (from_ms is before what is kept; ask from horizon_ms on).
+	//
+	// Limits: 1024 versions and about 1 MiB a response. An agent may have 16 calls of
+	// History and AsOf under way ("hub.busy").
+	History(context.Context, *HistoryRequest) (*HistoryResponse, error)
+	// AsOf reads a record, or one register of it, as it was at a time within the
+	// pact's history, conflict records included, however long before it was written.
+	// At a time from clock_ms on that is what is current now.
+	//
+	// Refusals and limits: as of History; 1024 registers a response.
+	AsOf(context.Context, *AsOfRequest) (*AsOfResponse, error)
 	mustEmbedUnimplementedSyncServiceServer()
 }
 
@@ -326,6 +386,12 @@ func (UnimplementedSyncServiceServer) Offer(grpc.BidiStreamingServer[OfferReques
 }
 func (UnimplementedSyncServiceServer) OfferPact(context.Context, *OfferPactRequest) (*OfferPactResponse, error) {
 	return nil, status.Error(codes.Unimplemented, "method OfferPact not implemented")
+}
+func (UnimplementedSyncServiceServer) History(context.Context, *HistoryRequest) (*HistoryResponse, error) {
+	return nil, status.Error(codes.Unimplemented, "method History not implemented")
+}
+func (UnimplementedSyncServiceServer) AsOf(context.Context, *AsOfRequest) (*AsOfResponse, error) {
+	return nil, status.Error(codes.Unimplemented, "method AsOf not implemented")
 }
 func (UnimplementedSyncServiceServer) mustEmbedUnimplementedSyncServiceServer() {}
 func (UnimplementedSyncServiceServer) testEmbeddedByValue()                     {}
@@ -405,6 +471,42 @@ func _SyncService_OfferPact_Handler(srv interface{}, ctx context.Context, dec fu
 	return interceptor(ctx, in, info, handler)
 }
 
+func _SyncService_History_Handler(srv interface{}, ctx context.Context, dec func(interface{}) error, interceptor grpc.UnaryServerInterceptor) (interface{}, error) {
+	in := new(HistoryRequest)
+	if err := dec(in); err != nil {
+		return nil, err
+	}
+	if interceptor == nil {
+		return srv.(SyncServiceServer).History(ctx, in)
+	}
+	info := &grpc.UnaryServerInfo{
+		Server:     srv,
+		FullMethod: SyncService_History_FullMethodName,
+	}
+	handler := func(ctx context.Context, req interface{}) (interface{}, error) {
+		return srv.(SyncServiceServer).History(ctx, req.(*HistoryRequest))
+	}
+	return interceptor(ctx, in, info, handler)
+}
+
+func _SyncService_AsOf_Handler(srv interface{}, ctx context.Context, dec func(interface{}) error, interceptor grpc.UnaryServerInterceptor) (interface{}, error) {
+	in := new(AsOfRequest)
+	if err := dec(in); err != nil {
+		return nil, err
+	}
+	if interceptor == nil {
+		return srv.(SyncServiceServer).AsOf(ctx, in)
+	}
+	info := &grpc.UnaryServerInfo{
+		Server:     srv,
+		FullMethod: SyncService_AsOf_FullMethodName,
+	}
+	handler := func(ctx context.Context, req interface{}) (interface{}, error) {
+		return srv.(SyncServiceServer).AsOf(ctx, req.(*AsOfRequest))
+	}
+	return interceptor(ctx, in, info, handler)
+}
+
 // SyncService_ServiceDesc is the grpc.ServiceDesc for SyncService service.
 // It's only intended for direct use with grpc.RegisterService,
 // and not to be introspected or modified (even as a copy)
@@ -419,6 +521,14 @@ var SyncService_ServiceDesc = grpc.ServiceDesc{
 		{
 			MethodName: "OfferPact",
 			Handler:    _SyncService_OfferPact_Handler,
+		},
+		{
+			MethodName: "History",
+			Handler:    _SyncService_History_Handler,
+		},
+		{
+			MethodName: "AsOf",
+			Handler:    _SyncService_AsOf_Handler,
 		},
 	},
 	Streams: []grpc.StreamDesc{
