@@ -68,6 +68,7 @@ type Config struct {
 	InFlightMax        int           // entries proposed and not applied
 	QueueBytes         int           // of commands that wait for an entry
 	PactQueueBytes     int           // of them for one pact
+	PactFlightBytes    int           // of commands of one pact in entries under way, while others send too
 
 	// DiskStall is how long one write may take before a leader gives up its office;
 	// after stallExits times that long the replica stops itself.
@@ -106,6 +107,7 @@ func (c Config) withDefaults() Config {
 	set(&c.InFlightMax, 8)
 	set(&c.QueueBytes, 64<<20)
 	set(&c.PactQueueBytes, 16<<20)
+	set(&c.PactFlightBytes, 128<<10)
 	set(&c.DriftMax, time.Minute)
 	set(&c.Newest, command.KindNewest)
 	set(&c.DiskStall, 5*time.Second)

@@ -165,6 +165,7 @@ func (r *Replica) settle() {
 	for f := range r.flights {
 		err := r.awaitUnless(f.future, r.watch.stalls())
 		<-r.slots
+		r.queue.landed(f.proposals)
 		took := r.progress.settled(r.cfg.Now(), f.began)
 		var result state.Result
 		if err == nil {

@@ -18,10 +18,16 @@ const quantumBytes = 16 << 10
 // own structures, and those of a flow that exists for it alone.
 const proposalBytes = 512
 
+// aloneBytes is how much a pact sends, with nothing of another one between, until
+// the hub is no longer shared: about what a site may send in a second. So who has
+// sent something a second ago finds the pipeline free of others.
+const aloneBytes = 64 << 20
+
 // proposal is one command on its way into an entry.
 type proposal struct {
 	flow    command.Flow
 	encoded command.Encoded
+	size    int           // its cost, once it is under way
 	done    chan<- answer // buffered: answering never waits
 }
 
@@ -38,22 +44,33 @@ func (p *proposal) cost() int { return len(p.encoded) + proposalBytes }
 // one that hears ErrBusy. What was put by one site keeps its order, and what is
 // turned away is always the end of it.
 //
-// A flow exists while something of it waits: names leave no trace.
+// Raft keeps the order in which it gets entries, so turns alone would not help who
+// comes while the pipeline is full of one pact. While the hub is shared a pact of
+// which pactFlightMax bytes are under way is held until some have landed; alone it
+// may fill the pipeline.
+//
+// A flow exists while something of it waits or is under way: names leave no trace.
 type queue struct {
 	bytesMax, pactBytesMax int
+	pactFlightMax          int           // at least 1
 	ready                  chan struct{} // holds a token if something may wait
 
 	mu    sync.Mutex
 	bytes int
-	own   siteQueue // the hub's
-	pacts turns[*pactQueue]
+	own   siteQueue         // the hub's
+	pacts turns[*pactQueue] // that may send
+	held  []*pactQueue      // that wait for what they have under way
 	named map[crdt.Pact]*pactQueue
+
+	last  crdt.Pact // of which something was taken
+	alone int       // bytes that were taken of it since another one's
 }
 
 type pactQueue struct {
 	turn
-	name  crdt.Pact
-	sites turns[*siteQueue]
+	name   crdt.Pact
+	sites  turns[*siteQueue]
+	flying int // bytes taken and not landed
 }
 
 type siteQueue struct {
@@ -86,9 +103,9 @@ func (s *siteQueue) takeLast() proposal {
 	return p
 }
 
-func newQueue(bytesMax, pactBytesMax int) *queue {
+func newQueue(bytesMax, pactBytesMax, pactFlightMax int) *queue {
 	return &queue{
-		bytesMax: bytesMax, pactBytesMax: min(pactBytesMax, bytesMax),
+		bytesMax: bytesMax, pactBytesMax: min(pactBytesMax, bytesMax), pactFlightMax: pactFlightMax, alone: aloneBytes,
 		ready: make(chan struct{}, 1), named: map[crdt.Pact]*pactQueue{},
 	}
 }
@@ -105,11 +122,15 @@ func (q *queue) push(p proposal) error {
 	} else if !q.put(p) {
 		return ErrBusy
 	}
+	q.wake()
+	return nil
+}
+
+func (q *queue) wake() {
 	select {
 	case q.ready <- struct{}{}:
 	default:
 	}
-	return nil
 }
 
 // put finds or makes the flow of p; one that stays empty is forgotten.
@@ -126,7 +147,7 @@ func (q *queue) put(p proposal) bool {
 	if !q.makeRoom(pact, site, p.cost()) {
 		return false
 	}
-	if q.named[pact.name] == nil {
+	if len(pact.sites.list) == 0 {
 		q.named[pact.name] = pact
 		q.pacts.join(pact)
 	}
@@ -136,6 +157,28 @@ func (q *queue) put(p proposal) bool {
 	site.put(p)
 	q.count(pact, p.cost())
 	return true
+}
+
+// leave takes a pact out of where it stands.
+func (q *queue) leave(pact *pactQueue) {
+	if !q.release(pact) {
+		q.pacts.leave(pact)
+	}
+}
+
+// release takes a pact out of those that are held, if it is there.
+func (q *queue) release(pact *pactQueue) bool {
+	i := slices.Index(q.held, pact)
+	if i >= 0 {
+		q.held = slices.Delete(q.held, i, i+1)
+	}
+	return i >= 0
+}
+
+// mayFly reports whether more of a pact may be on its way.
+func (q *queue) mayFly(pact *pactQueue) bool {
+	shared := len(q.named) > 1 || q.alone < aloneBytes
+	return !shared || pact.flying < q.pactFlightMax
 }
 
 func (q *queue) count(pact *pactQueue, cost int) {
@@ -154,13 +197,24 @@ func (q *queue) makeRoom(pact *pactQueue, site *siteQueue, cost int) bool {
 		q.turnAway(pact, longest)
 	}
 	for q.bytes+cost > q.bytesMax {
-		longest := q.pacts.longest()
+		longest := q.longest()
 		if longest == nil || longest.bytes <= pact.bytes+cost {
 			return false
 		}
 		q.turnAway(longest, longest.sites.longest())
 	}
 	return true
+}
+
+// longest returns the pact with most bytes waiting, nil if none waits.
+func (q *queue) longest() *pactQueue {
+	longest := q.pacts.longest()
+	for _, pact := range q.held {
+		if longest == nil || pact.bytes > longest.bytes {
+			longest = pact
+		}
+	}
+	return longest
 }
 
 func (q *queue) turnAway(pact *pactQueue, site *siteQueue) {
@@ -178,26 +232,54 @@ func (q *queue) took(pact *pactQueue, site *siteQueue, p *proposal) {
 		pact.sites.leave(site)
 	}
 	if len(pact.sites.list) == 0 {
-		q.pacts.leave(pact)
+		q.leave(pact)
+		pact.deficit = 0
+		q.forget(pact)
+	}
+}
+
+// forget drops a pact of which nothing waits and nothing is under way.
+func (q *queue) forget(pact *pactQueue) {
+	if len(pact.sites.list) == 0 && pact.flying == 0 {
 		delete(q.named, pact.name)
 	}
 }
 
+// landed says that what pop gave is no longer under way.
+func (q *queue) landed(proposals []proposal) {
+	q.mu.Lock()
+	defer q.mu.Unlock()
+	for i := range proposals {
+		p := &proposals[i]
+		pact := q.named[p.flow.Pact]
+		if pact == nil {
+			continue // the hub's own
+		}
+		pact.flying -= p.size
+		if q.mayFly(pact) && q.release(pact) {
+			q.pacts.join(pact)
+			q.wake()
+		}
+		q.forget(pact)
+	}
+}
+
 // pop takes the command whose turn it is, if it has at most room bytes; one that
-// is larger keeps its turn. more tells whether anything waits.
+// is larger keeps its turn. more tells whether anything waits that is not held. The
+// caller says when it has landed.
 func (q *queue) pop(room int) (p proposal, ok, more bool) {
 	q.mu.Lock()
 	defer q.mu.Unlock()
-	switch {
-	case len(q.own.waiting) > 0:
+	if len(q.own.waiting) > 0 {
 		if len(q.own.waiting[0].encoded) > room {
 			return proposal{}, false, true
 		}
 		return q.own.takeFirst(), true, true
-	case len(q.pacts.list) == 0:
+	}
+	pact := q.next()
+	if pact == nil {
 		return proposal{}, false, false
 	}
-	pact := q.pacts.next(func(pact *pactQueue) int { return pact.head().first().cost() })
 	site := pact.head()
 	if len(site.first().encoded) > room {
 		return proposal{}, false, true
@@ -205,8 +287,35 @@ func (q *queue) pop(room int) (p proposal, ok, more bool) {
 	p = site.takeFirst()
 	pact.deficit -= p.cost()
 	site.deficit -= p.cost()
+	q.fly(pact, &p)
 	q.took(pact, site, &p)
 	return p, true, true
+}
+
+// next returns the pact whose turn it is, and holds those that may not fly. It is
+// nil if no other waits.
+func (q *queue) next() *pactQueue {
+	for len(q.pacts.list) > 0 {
+		pact := q.pacts.next(func(pact *pactQueue) int { return pact.head().first().cost() })
+		if q.mayFly(pact) {
+			return pact
+		}
+		q.pacts.leave(pact)
+		pact.deficit = 0 // turns are not saved up
+		q.held = append(q.held, pact)
+	}
+	return nil
+}
+
+// fly notes that p is under way.
+func (q *queue) fly(pact *pactQueue, p *proposal) {
+	p.size = p.cost()
+	pact.flying += p.size
+	if pact.name != q.last && q.last != "" {
+		q.alone = 0
+	}
+	q.last = pact.name
+	q.alone = min(q.alone+p.size, aloneBytes)
 }
 
 // head returns the site whose turn it is.

@@ -97,7 +97,7 @@ func Open(cfg Config, advanced func([]crdt.Pact)) (*Replica, error) {
 func newReplica(cfg Config) *Replica {
 	return &Replica{
 		cfg: cfg, state: state.New(), latch: newLatch(func(err error) { cfg.Exit(advise(cfg.Node, err)) }), watch: newStallWatch(), volume: newVolume(&cfg),
-		queue: newQueue(cfg.QueueBytes, cfg.PactQueueBytes), slots: make(chan struct{}, cfg.InFlightMax),
+		queue: newQueue(cfg.QueueBytes, cfg.PactQueueBytes, cfg.PactFlightBytes), slots: make(chan struct{}, cfg.InFlightMax),
 		flights: make(chan flight, cfg.InFlightMax),
 		closing: make(chan struct{}), stopped: make(chan struct{}), settled: make(chan struct{}),
 	}
