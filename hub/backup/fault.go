@@ -26,6 +26,9 @@ const (
 	CodeNotEmpty   Code = "backup.not_empty"
 	CodeUnverified Code = "backup.unverified"
 	CodePeerRuns   Code = "backup.peer_runs"
+	CodeRuns       Code = "recover.runs"
+	CodeWhole      Code = "recover.whole"
+	CodeUnasked    Code = "recover.unconfirmed"
 )
 
 // Fault is a failure with a code. Whatever it is, what stood at the target before
@@ -84,6 +87,9 @@ var codes = []Advice{
 	{CodeExists, "choose another name; backups are never overwritten"},
 	{CodeNotEmpty, "stop the node, and move its directory away: a restore starts in an empty one"},
 	{CodePeerRuns, "stop every other node of the hub and move its directory away: they join the restored one with empty ones"},
+	{CodeRuns, "stop this node first"},
+	{CodeWhole, "nothing is lost: start this node"},
+	{CodeUnasked, "if the other nodes are lost for good, say so: --lose-others HUB_ID --reason TEXT"},
 	{CodeUnverified, "try again; what was written does not read back as it should, so look at the disk or the bucket"},
 }
 

@@ -13,6 +13,7 @@ import (
 	"github.com/entente-sync/entente/crdt"
 	"github.com/entente-sync/entente/hub/command"
 	"github.com/entente-sync/entente/hub/replica"
+	"github.com/entente-sync/entente/hub/state"
 )
 
 // termStep lies between the terms of a hub and of the one restored from it: more
@@ -30,6 +31,9 @@ type Target struct {
 	Node string
 	// NewCluster lets the backup of another hub become the beginning of this one.
 	NewCluster bool
+	// Runs says why a node that the backup knows, and that is reached at that address,
+	// goes on as the hub that the backup is of; nil: nobody asks.
+	Runs func(node, address string) error
 	// Identities open a sealed backup.
 	Identities []age.Identity
 	// Random gives the new epoch.
@@ -62,6 +66,9 @@ func Restore(r io.Reader, to Target) (Restored, error) {
 		return Restored{}, err
 	}
 	if err := to.accepts(&h); err != nil {
+		return Restored{}, err
+	}
+	if err := to.alone(m.Roster()); err != nil {
 		return Restored{}, err
 	}
 	child, err := newEpoch(to.Random, h.Epoch)
@@ -101,6 +108,23 @@ func (to *Target) accepts(h *Header) error {
 		return fault(CodeOtherHub, fmt.Errorf("the backup is of hub %s, this node's certificate of hub %s", h.Hub, to.Hub))
 	case to.Hub == h.Hub && to.NewCluster:
 		return fault(CodeSameHub, fmt.Errorf("the backup is of hub %s, as this node's certificate", h.Hub))
+	}
+	return nil
+}
+
+// alone asks whether the nodes that the backup knows are gone. A copy of another hub
+// does not ask: that one goes on.
+func (to *Target) alone(known *state.Roster) error {
+	if to.Runs == nil || to.NewCluster {
+		return nil
+	}
+	for _, n := range known.Nodes {
+		if n.Name == to.Node || !n.Told() {
+			continue
+		}
+		if err := to.Runs(n.Name, n.Nodes); err != nil {
+			return err
+		}
 	}
 	return nil
 }

@@ -89,7 +89,7 @@ func (v *View) CheckRemove(node string) *Refusal {
 	case tolerance < 0:
 		return &Refusal{
 			Code: RefusedQuorum, What: fmt.Sprintf("without %s no majority of the voters answers, and nothing could be committed any more", node),
-			Next: "start the nodes that do not answer; if they are lost for good: entente hub snapshot restore",
+			Next: "start the nodes that do not answer; if they are lost for good: entente hub recover --dry-run",
 		}
 	case tolerance == 0:
 		return &Refusal{

@@ -114,6 +114,9 @@ func (r *Replica) open(advanced func([]crdt.Pact)) error {
 	if err := r.openLog(); err != nil {
 		return fmt.Errorf("open the log in %s: %w", r.cfg.Dir, err)
 	}
+	if err := unfinished(r.cfg.Dir); err != nil { // since this node has held the log's lock, nobody marks it any more
+		return err
+	}
 	if err := r.openState(advanced); err != nil {
 		return fmt.Errorf("open the state in %s: %w", r.cfg.Dir, err)
 	}

@@ -71,6 +71,9 @@ func (p *Planted) claim() error {
 	if err := os.MkdirAll(p.Dir, 0o700); err != nil {
 		return err
 	}
+	if err := switching(p.Dir); err != nil {
+		return err
+	}
 	if err := unfinished(p.Dir); errors.Is(err, ErrUnfinished) {
 		return nil // of a Seed before
 	} else if err != nil {
@@ -155,6 +158,9 @@ func (p *Planted) release() error {
 
 // unfinished reports a directory that must not be used.
 func unfinished(dir string) error {
+	if err := switching(dir); err != nil {
+		return err
+	}
 	if _, err := os.Lstat(filepath.Join(dir, fileSeeding)); err == nil {
 		return fmt.Errorf("%w: %s", ErrUnfinished, dir)
 	} else if !errors.Is(err, os.ErrNotExist) {

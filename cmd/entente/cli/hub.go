@@ -16,7 +16,7 @@ func newHub() *cobra.Command {
 		RunE: func(c *cobra.Command, _ []string) error { return c.Help() },
 	}
 	c.AddCommand(newHubRun(), newHubMembers(), newHubDigest(), newHubSnapshot(), newHubInit(), newHubToken(), newHubJoin(),
-		newHubRemove(), newHubReplace(), newHubTransfer())
+		newHubRemove(), newHubReplace(), newHubTransfer(), newHubRecover())
 	return c
 }
 

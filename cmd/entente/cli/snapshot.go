@@ -213,6 +213,9 @@ func newSnapshotRestore() *cobra.Command {
 			}
 			defer from.Close()
 			target.NewCluster = newCluster
+			target.Runs = func(node, address string) error {
+				return nobodyRuns(c.Context(), []hub.Peer{{Node: node, Nodes: address}})
+			}
 			restored, err := backup.Restore(from, target)
 			if err != nil {
 				return err
