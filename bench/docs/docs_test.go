@@ -39,6 +39,7 @@ var wholePages = map[string]string{
 	"docs/two-real-systems.md": "bench/pair: TestWalkThrough",
 	"docs/operate-hub.md":      "bench/cluster: TestWalkThrough",
 	"docs/backup.md":           "bench/cluster: TestBackup",
+	"docs/operate-agent.md":    "bench/cluster: TestOperateAgent",
 }
 
 // TestReadme types the README's commands in order. make run goes on in the
