@@ -174,7 +174,7 @@ func (h *Hub) replicaConfig() replica.Config {
 			Certificate: func() (*tls.Certificate, error) { return &cfg.TLS.Certificates[0], nil },
 			Roots:       cfg.TLS.RootCAs,
 		},
-		Now: cfg.Now, DriftMax: cfg.DriftMax, Log: cfg.Log, Exit: cfg.Exit, Committed: h.metrics.committed,
+		Now: cfg.Now, DriftMax: cfg.DriftMax, Log: cfg.Log, Exit: cfg.Exit, Committed: h.metrics.committed, Synced: h.metrics.synced,
 		HeartbeatTimeout: cfg.Timing.Heartbeat, RPCTimeout: cfg.Timing.Message, CommitTimeout: cfg.Timing.Commit, AuditInterval: cfg.Timing.Audit, ScrubInterval: cfg.Timing.Scrub,
 		CheckpointInterval: cfg.Timing.Checkpoint, CheckpointBytes: cfg.Sizes.Checkpoint,
 		QueueBytes: cfg.Limits.QueueBytes, PactQueueBytes: cfg.Limits.PactQueueBytes,

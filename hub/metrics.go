@@ -20,6 +20,7 @@ type metrics struct {
 
 	ops     *prometheus.CounterVec
 	commit  prometheus.Histogram
+	fsync   prometheus.Histogram
 	entries prometheus.Counter
 
 	offers          *prometheus.CounterVec
@@ -49,6 +50,11 @@ func newMetrics(h *Hub) *metrics {
 		commit: prometheus.NewHistogram(prometheus.HistogramOpts{
 			Name:    "entente_hub_raft_commit_seconds",
 			Help:    "Time from proposing an entry to having applied it, as leader.",
+			Buckets: prometheus.ExponentialBuckets(0.00025, 2, 16),
+		}),
+		fsync: prometheus.NewHistogram(prometheus.HistogramOpts{
+			Name:    "entente_hub_fsync_seconds",
+			Help:    "Time that log entries took to be durable on this node's disk.",
 			Buckets: prometheus.ExponentialBuckets(0.00025, 2, 16),
 		}),
 		offers: prometheus.NewCounterVec(prometheus.CounterOpts{
@@ -111,7 +117,7 @@ func (m *metrics) register(r prometheus.Registerer) error {
 }
 
 func (m *metrics) collectors() []prometheus.Collector {
-	return []prometheus.Collector{m.ops, m.offers, m.offersCompleted, m.commit, m.entries, m}
+	return []prometheus.Collector{m.ops, m.offers, m.offersCompleted, m.commit, m.fsync, m.entries, newSiteMetric(m.hub), m}
 }
 
 func (m *metrics) unregister(r prometheus.Registerer) {
@@ -125,6 +131,8 @@ func (m *metrics) committed(took time.Duration, _ int) {
 	m.entries.Inc()
 	m.lastUnix.Store(m.hub.cfg.Now().UnixNano())
 }
+
+func (m *metrics) synced(took time.Duration) { m.fsync.Observe(took.Seconds()) }
 
 func (m *metrics) answered(b wire.BatchResult) { count(m.ops, b.Results) }
 

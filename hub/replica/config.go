@@ -50,6 +50,9 @@ type Config struct {
 	// Committed, if set, is told how long each entry of this leader took from
 	// being proposed to being applied, and how many commands it joined.
 	Committed func(took time.Duration, commands int)
+	// Synced, if set, is told how long each write of log entries took to be durable
+	// on this node. It must not wait.
+	Synced func(took time.Duration)
 
 	HeartbeatTimeout time.Duration // also the election timeout
 	LeaderLease      time.Duration
@@ -124,6 +127,9 @@ func (c Config) withDefaults() Config {
 	}
 	if c.Log == nil {
 		c.Log = slog.New(slog.DiscardHandler)
+	}
+	if c.Synced == nil {
+		c.Synced = func(time.Duration) {}
 	}
 	if c.Committed == nil {
 		c.Committed = func(time.Duration, int) {}

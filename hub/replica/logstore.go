@@ -8,6 +8,7 @@ import (
 	"math"
 	"slices"
 	"sync"
+	"time"
 
 	"github.com/hashicorp/raft"
 )
@@ -45,6 +46,7 @@ type logStore struct {
 	watch *stallWatch
 	room  func() error // why nothing that can grow may be stored, or nil
 	wrote func(bytes int64)
+	took  func(time.Duration) // is told of each write
 	// owed: the end was cut, and raft does not bear it if what replaces that is
 	// refused. Raft's main loop alone cuts the end and stores entries.
 	owed bool
@@ -57,7 +59,7 @@ type logStore struct {
 
 // openLogStore verifies the whole log: raft panics on entries that it cannot read.
 func openLogStore(wal walStore, hints *stableStore, latch *latch) (*logStore, error) {
-	s := &logStore{wal: wal, hints: hints, latch: latch, watch: hints.watch, room: func() error { return nil }, wrote: func(int64) {}}
+	s := &logStore{wal: wal, hints: hints, latch: latch, watch: hints.watch, room: func() error { return nil }, wrote: func(int64) {}, took: func(time.Duration) {}}
 	first, err := wal.FirstIndex()
 	if err != nil {
 		return nil, err
@@ -135,9 +137,10 @@ func (s *logStore) StoreLogs(entries []*raft.Log) error {
 		sealed[i].Extensions = seals[len(seals)-sealBytes:]
 		refs[i] = &sealed[i]
 	}
-	written := s.watch.begin("write log entries")
+	written, began := s.watch.begin("write log entries"), time.Now()
 	err := s.wal.StoreLogs(refs)
 	written()
+	s.took(time.Since(began))
 	if err != nil {
 		return s.latch.poison(fmt.Errorf("write %d log entries: %w", len(entries), err))
 	}

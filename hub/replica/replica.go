@@ -168,7 +168,7 @@ func (r *Replica) openLog() error {
 	r.wal = w
 	r.log, err = openLogStore(r.cfg.underLog(w), newStableStore(r.meta, r.latch, r.watch), r.latch)
 	if err == nil {
-		r.log.room, r.log.wrote = r.volume.stores, r.volume.wrote
+		r.log.room, r.log.wrote, r.log.took = r.volume.stores, r.volume.wrote, r.cfg.Synced
 	}
 	return err
 }

@@ -75,6 +75,9 @@ func New(cfg Config) *Server {
 	}
 }
 
+// Connected counts, for each site, the agents that read a feed from this node.
+func (s *Server) Connected() map[crdt.Site]int { return s.subscribers.sites() }
+
 // Drain ends every stream after answering what was admitted, with a reason that
 // sends agents to another node. gRPC's own graceful stop waits for streams that
 // would never end.

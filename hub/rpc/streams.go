@@ -3,6 +3,7 @@ package rpc
 import (
 	"sync"
 
+	"github.com/entente-sync/entente/crdt"
 	"github.com/entente-sync/entente/proto/identity"
 	"github.com/entente-sync/entente/proto/wire"
 )
@@ -35,6 +36,17 @@ func (s *streams) enter(who identity.Agent) (leave func(), err error) {
 	}
 	s.open[who]++
 	return func() { s.leave(who) }, nil
+}
+
+// sites counts, for each site, the agents that have a stream open.
+func (s *streams) sites() map[crdt.Site]int {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	out := map[crdt.Site]int{}
+	for who := range s.open {
+		out[who.Site]++
+	}
+	return out
 }
 
 func (s *streams) leave(who identity.Agent) {
