@@ -65,6 +65,7 @@ type Thinned struct {
 
 	page *page
 	dead []uint64 // as of the Changes' index
+	left int      // about how many are not
 	thin thinned  // set by Rewrite
 }
 
@@ -72,7 +73,7 @@ type Thinned struct {
 // must have been called before Persisted.
 func (t *Thinned) Rewrite(data []byte) ([]byte, error) {
 	var err error
-	t.thin, err = thin(data, t.First, t.dead)
+	t.thin, err = thin(data, t.First, t.dead, t.left)
 	return t.thin.data, err
 }
 
@@ -118,7 +119,7 @@ func (f *feed) take(pact crdt.Pact, c *Changes) {
 		switch {
 		case g == nil:
 		case g.stored:
-			c.Thinned = append(c.Thinned, &Thinned{PageName: PageName{pact, g.first}, page: g, dead: slices.Clone(g.dead)})
+			c.Thinned = append(c.Thinned, &Thinned{PageName: PageName{pact, g.first}, page: g, dead: slices.Clone(g.dead), left: g.live})
 		default:
 			later = append(later, n)
 		}

@@ -128,7 +128,7 @@ func (f *feed) tidy(n uint32, g *page) {
 		g.thin = true
 		f.thin = append(f.thin, n)
 	default:
-		if t, err := thin(g.data, g.first, g.dead); err == nil { // these bytes were made here
+		if t, err := thin(g.data, g.first, g.dead, g.live); err == nil { // these bytes were made here
 			g.adopt(&t)
 		}
 	}

@@ -129,3 +129,27 @@ func TestFieldBytesMax(t *testing.T) {
 		t.Fatalf("a conflict record's name adds %d bytes", n)
 	}
 }
+
+// BenchmarkOverwrite appends versions of registers that were written not long ago,
+// in no order: what is dead goes before a checkpoint has it.
+func BenchmarkOverwrite(b *testing.B) {
+	type at struct {
+		page   uint32
+		offset crdt.Offset
+	}
+	op := crdt.Op{Key: crdt.Key{Field: "title"}, Value: make([]byte, 100)}
+	e := entry{op: op.AppendCanonical(nil), birth: crdt.Position{Epoch: 1}}
+	var f feed
+	current := make([]at, 20_000)
+	b.ReportAllocs()
+	for b.Loop() {
+		e.offset++
+		e.birth.Offset = e.offset
+		was := &current[uint64(e.offset)*2_654_435_761>>7%uint64(len(current))]
+		page, _ := f.push(&e)
+		if was.offset != 0 {
+			f.drop(was.page, was.offset)
+		}
+		*was = at{page, e.offset}
+	}
+}

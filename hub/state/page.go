@@ -201,19 +201,38 @@ type thinned struct {
 }
 
 // thin drops the versions of data, a page that begins at first, that are dead.
-func thin(data []byte, first crdt.Offset, dead []uint64) (thinned, error) {
-	var t thinned
-	for i := 0; len(data) > 0; i++ {
-		e, rest, err := nextEntry(data)
+// left is about how many stay.
+func thin(data []byte, first crdt.Offset, dead []uint64, left int) (thinned, error) {
+	t := thinned{deltas: make([]uint32, 0, left), live: make([]int, 0, left)}
+	runs := make([][]byte, 0, min(left, 64)) // of data, that stay
+	size, begin, count := 0, 0, 0
+	cut := func(end int) {
+		if begin < end {
+			runs = append(runs, data[begin:end])
+			size += end - begin
+		}
+	}
+	for rest := data; len(rest) > 0; count++ {
+		at := len(data) - len(rest)
+		e, behind, err := nextEntry(rest)
 		if err != nil {
 			return t, err
 		}
-		if !isDead(dead, i) {
-			t.data = append(t.data, data[:len(data)-len(rest)]...)
+		if isDead(dead, count) {
+			cut(at)
+			begin = len(data) - len(behind)
+		} else {
 			t.deltas = append(t.deltas, uint32(e.offset-first))
-			t.live = append(t.live, i)
+			t.live = append(t.live, count)
 		}
-		data = rest
+		rest = behind
+	}
+	cut(len(data))
+	if size > 0 {
+		t.data = make([]byte, 0, size)
+	}
+	for _, run := range runs {
+		t.data = append(t.data, run...)
 	}
 	return t, nil
 }
