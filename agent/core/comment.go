@@ -316,8 +316,11 @@ func (s *step) settleComment(v *view, in *intent) (*intent, error) {
 	if key == "" && in.State == stateDone && len(strange) == 1 {
 		key = strange[0] // the system rewrote it beyond recognition
 	}
+	if err := s.steppedBack(v.system, in); err != nil {
+		return nil, err
+	}
 	wait := s.doubtUntil(v.system, in) - s.now
-	if s.began > 0 {
+	if s.began > 0 && s.began <= s.now {
 		wait = s.doubtUntil(v.system, in) - s.began // what was read may be as old as that
 	}
 	switch {

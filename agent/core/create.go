@@ -212,6 +212,9 @@ func (s *step) doubtfulCreate(system string, in *intent, attempts uint64) error 
 	if in.State == stateDone {
 		return s.look(system, keyItem(in.Key))
 	}
+	if err := s.steppedBack(system, in); err != nil {
+		return err
+	}
 	if s.cfg.Systems[system].Capabilities.Correlation {
 		in.State, in.CalledMillis = stateFinding, s.now
 		s.emit(Find{System: system, Intent: in.ID, Correlation: in.Record.String()})
@@ -238,8 +241,8 @@ func (s *step) createAgain(system string, in *intent) error {
 // in it looked at (see sameShape).
 func (s *step) unlisted(system string, in *intent) (bool, error) {
 	st, err := systemOf(s.tx, system)
-	if err != nil || st.ListedMillis < s.doubtUntil(system, in) {
-		return false, err
+	if err != nil || st.ListedMillis < s.doubtUntil(system, in) || st.ListedMillis > s.now {
+		return false, err // or the clock stepped back since
 	}
 	unread, err := s.items(system, func(it item, _ work) bool { return it.kind == itemKey })
 	if err != nil {
@@ -298,6 +301,9 @@ func (s *step) found(e Found) error {
 		return errors.Join(s.keep(system, in), s.look(system, keyItem(key)))
 	}
 	// What counts is when the look-up began: its answer may be old.
+	if in.CalledMillis > s.now {
+		return s.lookAt(system, it, s.now+s.cfg.backoffMin().Milliseconds()) // by a clock that stepped back since
+	}
 	if wait := s.doubtUntil(system, in) - in.CalledMillis; wait > 0 {
 		return s.lookAt(system, it, s.now+min(wait, max(s.cfg.backoffMin().Milliseconds(), wait/4)))
 	}

@@ -121,10 +121,24 @@ func (s *step) versionOf(r *crdt.Register) (shadow.Version, error) {
 	return s.settleVersion(r.Op.Key, v)
 }
 
+// calibrate forgets how far our clock was ahead of the hub's once it no longer is:
+// edits would be taken for older ones for ever. hubMillis is the hub's clock, 0 if
+// unknown.
+func (s *step) calibrate(hubMillis int64) error {
+	if ahead := max(s.now-hubMillis, 0); hubMillis > 0 && ahead < s.self.AheadMillis {
+		s.self.AheadMillis = ahead
+		return s.saveIdentity()
+	}
+	return nil
+}
+
 // acked takes the hub's answers in.
 func (s *step) acked(e Acked) error {
 	f, err := inbox.GetFeed(s.tx, e.Pact)
 	if err != nil || f.Epoch != e.Epoch {
+		return err
+	}
+	if err := s.calibrate(e.HubMillis); err != nil {
 		return err
 	}
 	for _, result := range e.Results {

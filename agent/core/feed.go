@@ -85,6 +85,9 @@ func (s *step) itemOf(in *intent) item {
 }
 
 func (s *step) greeted(e Greeted) error {
+	if err := s.calibrate(e.HubMillis); err != nil {
+		return err
+	}
 	f, err := inbox.GetFeed(s.tx, e.Pact)
 	if err != nil {
 		return err

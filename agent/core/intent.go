@@ -126,6 +126,16 @@ func (s *step) doubt(system string, in *intent) error {
 	return s.keep(system, in)
 }
 
+// steppedBack begins a doubt again that began later than now: the clock stepped
+// back, and nobody knows how long it is.
+func (s *step) steppedBack(system string, in *intent) error {
+	if in.SinceMillis <= s.now {
+		return nil
+	}
+	in.SinceMillis = s.now
+	return s.keep(system, in)
+}
+
 // intents returns all intents of a system, in order of their records.
 func (s *step) intents(system string) ([]*intent, error) {
 	var out []*intent

@@ -141,3 +141,28 @@ func TestUnchangedIsNoSpelling(t *testing.T) {
 	w.rest()
 	globex.shows(b, "description", "[smokes]")
 }
+
+// A clock that was ahead of the hub's, and was set right, makes stamps of its own
+// time again, and what was put off by it is not put off for years.
+func TestAClockThatWasSetRight(t *testing.T) {
+	w, acme, globex, a, b := calm(t, nil)
+	w.ahead, w.hub.drift = 10*365*24*3600*1000, 5000
+	acme.sys.SetFaults(memory.Fault{Kind: memory.FailBefore, Class: connectors.ClassUnavailable, Calls: []memory.Call{memory.CallRead}, Times: 1})
+	acme.edit(a, "title", "early")
+	acme.observe(a) // fails, and is put off by the wrong clock
+	w.ahead = 0
+	w.rest()
+	globex.shows(b, "title", "early")
+
+	w.ahead = 60_000
+	acme.edit(a, "title", "ahead")
+	w.rest() // refused, and said again
+	globex.shows(b, "title", "ahead")
+	w.ahead = 0
+	acme.greet()
+	acme.edit(a, "title", "right")
+	w.rest()
+	if at := acme.register(a, "title").Op.Stamp.Millis(); at < w.now-60_000 {
+		t.Errorf("the stamp is %d ms behind", w.now-at)
+	}
+}

@@ -25,6 +25,10 @@ const workVersion = 1
 // does not make one long transaction.
 const startedMax = 64
 
+// dueMax bounds how far ahead anything is put off. What lies beyond was put there
+// by a clock that has stepped back since, and is due.
+const dueMax = 2 * time.Hour
+
 // item is one thing to look at: a local record to read, or a record of the
 // feed that has no local key yet.
 type item struct {
@@ -237,10 +241,11 @@ func (s *step) schedule(system string) error {
 		if err != nil {
 			return err
 		}
-		if ok && due > s.now {
+		later := due > s.now && due <= s.now+dueMax.Milliseconds()
+		if ok && later {
 			s.emit(Wake{AtMillis: due})
 		}
-		if !ok || due > s.now {
+		if !ok || later {
 			return s.turn(system)
 		}
 		if err := s.start(system, it); err != nil {

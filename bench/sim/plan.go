@@ -20,6 +20,9 @@ type plan struct {
 	hubDown bool // the hub restarts from an image or its log
 	restore bool // once, the hub goes back to a backup and starts a new epoch
 	runaway bool // the first agent's clock runs ahead until the hub refuses its stamps
+	// leap is how far the last agent's clock is ahead before it steps back, in the
+	// midst of things, at first to the truth and then behind it.
+	leap    time.Duration
 	actions int
 }
 
@@ -48,6 +51,9 @@ func draw(rng *rand.Rand) plan {
 	n := 2
 	if one(3) {
 		n, p.shared = 3, one(2)
+	}
+	if one(16) {
+		p.leap = []time.Duration{10 * time.Minute, 10 * 365 * 24 * time.Hour}[rng.IntN(2)]
 	}
 	order := rng.Perm(3)
 	for i := range n {
@@ -137,6 +143,7 @@ func (p plan) String() string {
 		{p.hubDown, "hub restarts"},
 		{p.restore, "hub restored"},
 		{p.runaway, "runaway clock"},
+		{p.leap > 0, "clock of the last agent ahead by " + p.leap.String()},
 	} {
 		if w.on {
 			words = append(words, w.name)

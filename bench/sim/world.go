@@ -4,6 +4,7 @@ import (
 	"fmt"
 	"math/rand/v2"
 	"runtime/debug"
+	"time"
 
 	"github.com/entente-sync/entente/agent/core"
 	"github.com/entente-sync/entente/agent/store"
@@ -146,6 +147,7 @@ func (w *world) build(seed uint64) {
 		a := w.agents[0]
 		w.agents[0] = newAgent(w, a.site(), append(a.desks, first...), a.skew)
 	}
+	w.agents[len(w.agents)-1].skew += w.plan.leap
 	for _, a := range w.agents {
 		a.open()
 	}
@@ -166,6 +168,8 @@ func (w *world) play() {
 		switch {
 		case i == backup:
 			w.hub.backup = len(w.hub.log)
+		case w.plan.leap > 0 && (i == w.plan.actions/3 || i == w.plan.actions/2):
+			w.stepBack(i == w.plan.actions/3)
 		case i == restore && w.plan.restore:
 			w.restoreHub()
 		}
@@ -180,6 +184,20 @@ func (w *world) play() {
 	}
 	w.chaos = false
 	w.rng = chance(w.seed, 1<<32)
+}
+
+// behind is how far behind the truth a clock steps that was ahead.
+const behind = 3 * time.Minute
+
+// stepBack moves the last agent's clock back: to the truth, or minutes behind it.
+func (w *world) stepBack(first bool) {
+	a := w.agents[len(w.agents)-1]
+	by := w.plan.leap
+	if !first {
+		by = behind
+	}
+	a.skew -= by
+	w.trace.logf(w.nowMillis, "%s clock steps back by %s", a.site(), by)
 }
 
 // chance is the chances of one part of a run.
@@ -288,8 +306,12 @@ const (
 
 // rest runs until nothing more happens, within a bound of virtual time.
 func (w *world) rest() {
-	for round, quiet := 0, 0; quiet < quietMin; round++ {
-		if round > roundsMax {
+	long := 0
+	if w.plan.leap > 0 { // what was put off by a clock that stepped back comes later
+		long = int((10*time.Minute + behind).Milliseconds()) / roundMillis
+	}
+	for round, quiet := 0, 0; quiet < quietMin+long; round++ {
+		if round > roundsMax+2*long {
 			w.fail("18 progress", []string{""}, "no rest after %d s of virtual time: %s", roundsMax*roundMillis/1000, w.busy())
 		}
 		before := w.activity()
