@@ -35,7 +35,7 @@ func TestHistoryTwin(t *testing.T) {
 				switch n := r.IntN(40); {
 				case n < 30:
 					clock += r.Int64N(state.DayMillis / 4)
-					back := r.Int64N(3) * 60_000 // another leader's clock may be behind
+					back := r.Int64N(3) * state.DayMillis / 5 // another leader's clock may be behind
 					a.edit(clock-back, []crdt.Site{"acme", "globex"}[r.IntN(2)], r.IntN(5), r.IntN(3) == 0)
 				case n < 36:
 					a.checkpoint()
