@@ -1,8 +1,12 @@
 package hub
 
 import (
+	"context"
+	"time"
+
 	"github.com/prometheus/client_golang/prometheus"
 
+	"github.com/entente-sync/entente/hub/admin"
 	"github.com/entente-sync/entente/hub/command"
 )
 
@@ -11,3 +15,18 @@ func Speak(cfg *Config, newest command.Kind) { cfg.speaks = newest }
 
 // Collectors returns what a node registers.
 func Collectors(h *Hub) []prometheus.Collector { return h.metrics.collectors() }
+
+// Issue makes a join token valid at the leader.
+func Issue(ctx context.Context, h *Hub, t admin.TokenRequest) error { return h.issue(ctx, t) }
+
+// EnrolRaw answers an enrolment as the node port does.
+func EnrolRaw(ctx context.Context, h *Hub, e admin.Enrol) (admin.Enrolled, error) {
+	return h.enrol(ctx, e)
+}
+
+// Unhurried lets strangers try as often as they like: to this node, an hour lies
+// between two tries.
+func Unhurried(h *Hub) {
+	at := time.Unix(0, 0)
+	h.strangers = newStrangers(func() time.Time { at = at.Add(time.Hour); return at })
+}

@@ -57,6 +57,7 @@ type Hub struct {
 	fromNodes     *conns
 	fromStrangers *conns
 	enrolling     chan struct{}
+	strangers     *strangers
 
 	cancel    context.CancelFunc
 	keeping   chan struct{} // closed when no backup is under way any more
@@ -83,7 +84,7 @@ func Open(ctx context.Context, cfg Config) (*Hub, error) {
 	}
 	h := &Hub{
 		cfg: cfg, self: self, fromNodes: newConns(), fromStrangers: newConns(), enrolling: make(chan struct{}, enrolsMax),
-		opened: make(chan struct{}),
+		opened: make(chan struct{}), strangers: newStrangers(cfg.Now),
 	}
 	if h.expires, err = cfg.expires(); err != nil {
 		return nil, err
