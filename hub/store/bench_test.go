@@ -140,7 +140,6 @@ func BenchmarkMillion(b *testing.B) {
 		}
 		full, all := heap(), resident(b)
 		runtime.KeepAlive(h)
-		h, m = nil, nil
 		b.ReportMetric(float64(full-heap())/registers, "heap-B/register")
 		b.ReportMetric((all-resident(b))/registers, "RSS-B/register")
 	}
