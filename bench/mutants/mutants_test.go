@@ -26,7 +26,7 @@ func TestFit(t *testing.T) {
 			t.Error(err)
 		}
 	}
-	if count[mutants.ScopeHub] < 20 || count[mutants.ScopeAgent] < 15 {
+	if count[mutants.ScopeHub] < 20 || count[mutants.ScopeAgent] < 41 {
 		t.Errorf("%v mutants", count)
 	}
 	if _, err := mutants.Load("nowhere"); err == nil {
