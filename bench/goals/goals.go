@@ -112,6 +112,7 @@ func goals() []goal {
 		{"merge core", "ns/op", 250, 150, true, of("merge core")},
 		{"merge core, allocations", "per op", 0, 0, true, of("merge core's allocations")},
 		{"resident memory a register, 1 M", "B", 200, 100, true, of("memory a register")},
+		{"the same after a restart, values on disk", "B", 200, 100, true, of("memory a register, after the restart")},
 		{"resident memory a register, 10 M", "B", 200, 100, true, of("memory a register, 10.0 M registers")},
 		{"throughput at 10 M registers relative to 100 k", "", 0.5, 0.8, false, share("merged, 10.0 M registers", "merged, 100 k registers")},
 		{"restart to serving, 1 M registers", "s", 3, 1, true, of("restart after kill -9 until ready")},

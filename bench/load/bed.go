@@ -33,6 +33,7 @@ type bed struct {
 	publishers       []*client.Publisher
 	atLeader         *client.Subscriber
 	conns            []*grpc.ClientConn
+	empty            float64         // resident bytes of a node without registers
 	live             context.Context // of every stream
 	end              context.CancelFunc
 }

@@ -156,6 +156,7 @@ func measureRestart(ctx context.Context, r *report.Run, b *bed) error {
 	rss, err := b.follower.RSS()
 	if err == nil {
 		r.Add("memory after the restart", "MB", float64(rss)/1e6)
+		r.Add("memory a register, after the restart", "B", (float64(rss)-b.empty)/float64(b.s.Registers))
 	}
 	return err
 }

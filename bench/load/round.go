@@ -6,6 +6,7 @@ import (
 	"fmt"
 	"os"
 	"path/filepath"
+	"slices"
 	"time"
 
 	"github.com/entente-sync/entente/bench/load/client"
@@ -84,6 +85,7 @@ func ours(ctx context.Context, s *settings, r *report.Run, dir string) (err erro
 	if err != nil {
 		return err
 	}
+	b.empty = slices.Max(empty)
 	rate, err := b.fill(ctx)
 	if err != nil {
 		return fmt.Errorf("fill: %w", err)
