@@ -2,7 +2,6 @@ package hub
 
 import (
 	"context"
-	"crypto/x509"
 	"time"
 
 	"github.com/prometheus/client_golang/prometheus"
@@ -23,14 +22,6 @@ func newClusterMetrics(h *Hub) []clusterMetric {
 		{
 			desc("build_info", "1; its labels say which program runs.", prometheus.Labels{"role": "hub", "software": h.cfg.Software}),
 			func(*Hub) (float64, bool) { return 1, true },
-		},
-		{
-			desc("cert_expiry_timestamp_seconds", certHelp, prometheus.Labels{"role": "node", "site": ""}),
-			func(h *Hub) (float64, bool) { return h.certificateEnd() },
-		},
-		{
-			desc("cert_expiry_timestamp_seconds", certHelp, prometheus.Labels{"role": "authority", "site": ""}),
-			func(h *Hub) (float64, bool) { return h.authorityEnd() },
 		},
 		{
 			desc("hub_raft_last_contact_seconds", "How long ago this node last heard from the leader; 0 on the leader.", nil),
@@ -63,35 +54,6 @@ func newClusterMetrics(h *Hub) []clusterMetric {
 			},
 		},
 	}
-}
-
-func (h *Hub) certificateEnd() (float64, bool) {
-	pair := h.cfg.TLS.Certificates[0]
-	if pair.Leaf == nil {
-		return 0, false
-	}
-	return seconds(pair.Leaf.NotAfter), true
-}
-
-const certHelp = "When a certificate ends: the node's, or that of the authority behind it."
-
-// authorityEnd is the end of the authority's certificate that this node's chains
-// to, also where the node's own has ended.
-func (h *Hub) authorityEnd() (float64, bool) {
-	leaf := h.cfg.TLS.Certificates[0].Leaf
-	if leaf == nil || h.cfg.TLS.RootCAs == nil {
-		return 0, false
-	}
-	for _, at := range []time.Time{h.cfg.Now(), leaf.NotAfter, leaf.NotBefore} {
-		chains, err := leaf.Verify(x509.VerifyOptions{
-			Roots: h.cfg.TLS.RootCAs, CurrentTime: at, KeyUsages: []x509.ExtKeyUsage{x509.ExtKeyUsageAny},
-		})
-		if err == nil {
-			chain := chains[0]
-			return seconds(chain[len(chain)-1].NotAfter), true
-		}
-	}
-	return 0, false
 }
 
 func (h *Hub) quorum() (voters, tolerance int) {

@@ -117,7 +117,7 @@ func (m *metrics) register(r prometheus.Registerer) error {
 }
 
 func (m *metrics) collectors() []prometheus.Collector {
-	return []prometheus.Collector{m.ops, m.offers, m.offersCompleted, m.commit, m.fsync, m.entries, newSiteMetric(m.hub), m}
+	return []prometheus.Collector{m.ops, m.offers, m.offersCompleted, m.commit, m.fsync, m.entries, newSiteMetric(m.hub), newCertMetric(m.hub), newPactMetrics(m.hub), m}
 }
 
 func (m *metrics) unregister(r prometheus.Registerer) {

@@ -65,6 +65,14 @@ func TestConnectedSites(t *testing.T) {
 			t.Errorf("no end of the certificate of the %s", role)
 		}
 	}
+	for _, site := range []string{"acme", "other"} { // site-299 is beyond the bound
+		if !regexp.MustCompile(`entente_cert_expiry_timestamp_seconds\{role="agent",site="` + site + `"\} [1-9]\.`).MatchString(text) {
+			t.Errorf("no end of the certificate of an agent of %s", site)
+		}
+	}
+	if n := strings.Count(text, `entente_cert_expiry_timestamp_seconds{role="agent"`); n != 2 {
+		t.Errorf("the ends of %d agents' certificates, want those of the two sites that are there", n)
+	}
 	if !regexp.MustCompile(`entente_hub_fsync_seconds_count [1-9]`).MatchString(text) {
 		t.Error("no write to the disk was measured")
 	}

@@ -46,12 +46,15 @@ type Fanout struct {
 	cfg         Config
 	subscribers atomic.Int64
 
-	mu   sync.Mutex
-	wake map[crdt.Pact]chan struct{} // closed and dropped when the pact's feed grows
+	mu      sync.Mutex
+	wake    map[crdt.Pact]chan struct{}        // closed and dropped when the pact's feed grows
+	serving map[crdt.Pact]map[*reader]struct{} // never empty sets
 }
 
 // New returns a Fanout without subscribers.
-func New(cfg Config) *Fanout { return &Fanout{cfg: cfg, wake: map[crdt.Pact]chan struct{}{}} }
+func New(cfg Config) *Fanout {
+	return &Fanout{cfg: cfg, wake: map[crdt.Pact]chan struct{}{}, serving: map[crdt.Pact]map[*reader]struct{}{}}
+}
 
 // Advanced wakes the subscribers of these pacts. It does not wait for them.
 func (f *Fanout) Advanced(pacts []crdt.Pact) {
@@ -87,21 +90,27 @@ func (f *Fanout) grown(pact crdt.Pact) <-chan struct{} {
 func (f *Fanout) Serve(ctx context.Context, pact crdt.Pact, cursor crdt.Position,
 	allowed func() error, send func(wire.Slice) error,
 ) error {
+	if err := allowed(); err != nil { // first: a refused name leaves no trace
+		return err
+	}
 	f.subscribers.Add(1)
 	defer f.subscribers.Add(-1)
+	reader, leave := f.enter(pact, cursor)
+	defer leave()
 	beat := time.NewTimer(f.cfg.Heartbeat)
 	defer beat.Stop()
 	due := true // the first slice goes out even if it is empty: it tells the head
 	var told crdt.Lineage
 	for {
-		if err := allowed(); err != nil { // first: a refused name leaves no trace
+		if err := allowed(); err != nil {
 			return err
 		}
-		grown := f.grown(pact)
+		grown, asked := f.grown(pact), time.Now()
 		slice, err := f.read(ctx, pact, cursor)
 		if err != nil {
 			return err
 		}
+		reader.read(&slice, asked)
 		if len(slice.Versions) > 0 || due {
 			var news crdt.Lineage
 			if !slices.Equal(told, slice.Lineage) {
@@ -113,10 +122,17 @@ func (f *Fanout) Serve(ctx context.Context, pact crdt.Pact, cursor crdt.Position
 			beat.Reset(f.cfg.Heartbeat)
 			due, cursor = false, slice.Cursor
 		}
+		reader.passed(slice.Cursor.Offset)
 		if slice.Cursor.Offset < slice.Head {
 			continue // more is there already
 		}
 		cursor = slice.Cursor
+		select {
+		case <-grown: // it did while the slice was on its way
+			continue
+		default:
+		}
+		reader.rests()
 		select {
 		case <-grown:
 		case <-beat.C:
@@ -124,6 +140,7 @@ func (f *Fanout) Serve(ctx context.Context, pact crdt.Pact, cursor crdt.Position
 		case <-ctx.Done():
 			return context.Cause(ctx)
 		}
+		reader.wakes()
 	}
 }
 

@@ -78,6 +78,10 @@ func New(cfg Config) *Server {
 // Connected counts, for each site, the agents that read a feed from this node.
 func (s *Server) Connected() map[crdt.Site]int { return s.subscribers.sites() }
 
+// CertificatesEnd tells, for each site with agents that read a feed from this
+// node, when the first of their certificates ends.
+func (s *Server) CertificatesEnd() map[crdt.Site]time.Time { return s.subscribers.soonest() }
+
 // Drain ends every stream after answering what was admitted, with a reason that
 // sends agents to another node. gRPC's own graceful stop waits for streams that
 // would never end.
@@ -242,6 +246,7 @@ func (s *Server) Subscribe(ctx context.Context, pact crdt.Pact, cursor crdt.Posi
 		return err
 	}
 	defer leave()
+	s.subscribers.shown(who, certificate(ctx).NotAfter) // caller has seen it
 	ctx, cancel := context.WithCancelCause(ctx)
 	defer cancel(nil)
 	go func() {

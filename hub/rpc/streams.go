@@ -2,6 +2,7 @@ package rpc
 
 import (
 	"sync"
+	"time"
 
 	"github.com/entente-sync/entente/crdt"
 	"github.com/entente-sync/entente/proto/identity"
@@ -22,10 +23,13 @@ type streams struct {
 	max int
 
 	mu   sync.Mutex
-	open map[identity.Agent]int // never 0
+	open map[identity.Agent]int       // never 0
+	ends map[identity.Agent]time.Time // of the certificate that was shown last; only of those in open, and not of all
 }
 
-func newStreams(limit int) *streams { return &streams{max: limit, open: map[identity.Agent]int{}} }
+func newStreams(limit int) *streams {
+	return &streams{max: limit, open: map[identity.Agent]int{}, ends: map[identity.Agent]time.Time{}}
+}
 
 // enter counts a stream until leave is called, or refuses it.
 func (s *streams) enter(who identity.Agent) (leave func(), err error) {
@@ -49,10 +53,33 @@ func (s *streams) sites() map[crdt.Site]int {
 	return out
 }
 
+// shown notes when the certificate of an agent ends that has a stream open.
+func (s *streams) shown(who identity.Agent, end time.Time) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	if s.open[who] > 0 {
+		s.ends[who] = end
+	}
+}
+
+// soonest is, for each site, when the first certificate of its agents ends.
+func (s *streams) soonest() map[crdt.Site]time.Time {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	out := map[crdt.Site]time.Time{}
+	for who, end := range s.ends {
+		if old, ok := out[who.Site]; !ok || end.Before(old) {
+			out[who.Site] = end
+		}
+	}
+	return out
+}
+
 func (s *streams) leave(who identity.Agent) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	if s.open[who]--; s.open[who] == 0 {
 		delete(s.open, who)
+		delete(s.ends, who)
 	}
 }
