@@ -24,7 +24,7 @@ type siteMetric struct {
 }
 
 func newSiteMetric(h *Hub) siteMetric {
-	return siteMetric{h, prometheus.NewDesc("entente_agent_connected",
+	return siteMetric{h, prometheus.NewDesc("entente_hub_agents_connected",
 		"Agents of a member that read a feed from this node; 0 for a member without any. The sum over the nodes says whether a member is connected. "+
 			"Of many members the last are one: other.", []string{"site"}, nil)}
 }

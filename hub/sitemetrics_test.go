@@ -51,13 +51,13 @@ func TestConnectedSites(t *testing.T) {
 	}
 	text := served(h)
 	for _, want := range []string{
-		`entente_agent_connected{site="acme"} 1`, `entente_agent_connected{site="globex"} 0`, `entente_agent_connected{site="other"} 1`,
+		`entente_hub_agents_connected{site="acme"} 1`, `entente_hub_agents_connected{site="globex"} 0`, `entente_hub_agents_connected{site="other"} 1`,
 	} {
 		if !strings.Contains(text, want+"\n") {
 			t.Errorf("no %s", want)
 		}
 	}
-	if n := strings.Count(text, "\nentente_agent_connected{"); n != 201 {
+	if n := strings.Count(text, "\nentente_hub_agents_connected{"); n != 201 {
 		t.Errorf("%d series for 302 members, want 200 and one", n)
 	}
 	for _, role := range []string{"node", "authority"} {
