@@ -143,6 +143,9 @@ const (
 // openDB turns a panic of the database over damaged files into an error.
 func openDB(dir string, opts Options) (db *badger.DB, err error) {
 	defer rescue(&err)
+	if err := mendManifest(dir); err != nil {
+		return nil, err
+	}
 	db, err = badger.OpenManaged(badger.DefaultOptions(dir).
 		WithLogger(nil).
 		WithSyncWrites(true).
