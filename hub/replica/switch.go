@@ -70,7 +70,12 @@ func FinishSwitch(dir string) (did bool, err error) {
 			return false, fmt.Errorf("switch %s: %w", part, err)
 		}
 	}
-	if err := errors.Join(durable.SyncDir(fresh), durable.SyncDir(keep), durable.SyncDir(dir)); err != nil {
+	if exists(fresh) { // else it was emptied, synced and removed before the crash
+		if err := durable.SyncDir(fresh); err != nil {
+			return false, err
+		}
+	}
+	if err := errors.Join(durable.SyncDir(keep), durable.SyncDir(dir)); err != nil {
 		return false, err
 	}
 	if err := os.RemoveAll(fresh); err != nil {
