@@ -63,7 +63,10 @@ func (h *Hub) RemoveMember(ctx context.Context, r admin.Remove) error {
 		}
 		return h.expel(r.Node) // ordered before, and not carried out yet
 	}
-	if refused := v.CheckRemove(r.Node); refused != nil {
+	// Nothing is lost with a node that was admitted and has not joined: its certificate is revoked.
+	_, joined := member(v, r.Node)
+	_, admitted := h.State().Roster().Node(r.Node)
+	if refused := v.CheckRemove(r.Node); refused != nil && (joined || !admitted) {
 		if err := insist(refused, r.Insist); err != nil {
 			return err
 		}
@@ -82,6 +85,9 @@ func (h *Hub) RemoveMember(ctx context.Context, r admin.Remove) error {
 		return err
 	}
 	h.cfg.Log.Info("node is removed", "node", r.Node, "reason", why)
+	if !joined {
+		return nil // it can join no more
+	}
 	return h.expel(r.Node)
 }
 

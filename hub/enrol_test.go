@@ -11,6 +11,7 @@ import (
 	"github.com/entente-sync/entente/hub/admin"
 	"github.com/entente-sync/entente/hub/enrol"
 	"github.com/entente-sync/entente/hub/hubtest"
+	"github.com/entente-sync/entente/hub/replica"
 	"github.com/entente-sync/entente/proto/identity/authority"
 )
 
@@ -98,6 +99,34 @@ func TestTokenRace(t *testing.T) {
 	all.Wait()
 	if codes[""] != 1 || codes["token.invalid"] != 5 {
 		t.Fatalf("answers by code: %v", codes)
+	}
+}
+
+// Who enrolled and has not joined can be removed: a thief's certificate opens nothing
+// from then on, and the name is gone.
+func TestWhoHasNotJoinedIsRemoved(t *testing.T) {
+	c := enrolling(t, 3)
+	stolen := token(t, c, "n4", time.Now().Add(time.Hour))
+	if _, err := enrol.Enrol(t.Context(), c.Leader().NodeAddress(), stolen, "localhost:7001", "localhost:7002"); err != nil {
+		t.Fatal(err)
+	}
+	hubtest.Eventually(t, "the removal of n4", func() bool {
+		err := c.Leader().Hub().RemoveMember(t.Context(), admin.Remove{Node: "n4"})
+		switch codeOf(err) {
+		case "", "node.removed":
+			return true
+		case "leader.none", "leader.lost":
+			return false
+		}
+		t.Fatal(err)
+		return false
+	})
+	for _, n := range c.Nodes() {
+		hubtest.Eventually(t, "word of it at "+n.Name, func() bool { return n.Hub().State().Roster().IsRemoved("n4") })
+	}
+	members(t, c, "the three", func(m admin.Members) bool { return roles(m) == "n1=voter n2=voter n3=voter" })
+	if err := c.Leader().Hub().RemoveMember(t.Context(), admin.Remove{Node: "n5"}); codeOf(err) != replica.RefusedUnknown {
+		t.Errorf("a name that nobody ever had: %v", err)
 	}
 }
 
