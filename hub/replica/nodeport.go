@@ -32,6 +32,29 @@ func (s *streamLayer) raftMay(conn *tls.Conn) bool {
 	return err == nil && !s.removed(peer.Name)
 }
 
+// gone reports whether a node has left for good, the membership too. Between the two
+// it still speaks on the connections that it has: a leader that is to leave hands over
+// on them.
+func (s *streamLayer) gone(node string) bool {
+	if s.removed == nil || !s.removed(node) {
+		return false
+	}
+	r := s.cluster.Load()
+	if r == nil {
+		return true
+	}
+	membership := r.GetConfiguration()
+	if membership.Error() != nil {
+		return true
+	}
+	for _, server := range membership.Configuration().Servers {
+		if string(server.ID) == node {
+			return false
+		}
+	}
+	return true
+}
+
 // serverConfig demands a node's certificate of everybody, but for those who ask
 // for ProtocolEnrol and nothing else: what they get then is not raft.
 func (s *streamLayer) serverConfig() *tls.Config {

@@ -37,6 +37,7 @@ type raftPort struct {
 	timeout time.Duration
 	log     *slog.Logger
 	entry   func() func([]byte) error // makes a vetter's question; nil: none
+	gone    func(peer string) bool    // whoever has left for good; nil: nobody
 
 	mu       sync.Mutex
 	peers    map[string]*callers
@@ -195,6 +196,9 @@ func (c *raftConn) next() error {
 	}
 	if kind >= rpcKinds {
 		return refuse(refusedKind, "%#x", kind)
+	}
+	if c.port.gone != nil && c.peer != "" && c.port.gone(c.peer) { // maybe since the connection was opened
+		return refuse(refusedRemoved, "it was removed from the hub")
 	}
 	deadline := time.Now().Add(c.port.timeout)
 	if err := c.SetReadDeadline(deadline); err != nil {

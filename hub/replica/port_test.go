@@ -4,9 +4,11 @@ import (
 	"bytes"
 	"crypto/tls"
 	"encoding/binary"
+	"errors"
 	"io"
 	"net"
 	"slices"
+	"sync"
 	"testing"
 	"time"
 
@@ -172,6 +174,57 @@ func TestHostileFramesAreRefused(t *testing.T) {
 	for _, r := range c.running() {
 		if s := r.Status(); s.Term != term || s.Leader != leader.cfg.Node || s.Stopped != nil || c.exited(r.cfg.Node) != nil {
 			t.Errorf("%s: term %d, leader %s, stopped %v; it was term %d of %s", r.cfg.Node, s.Term, s.Leader, s.Stopped, term, leader.cfg.Node)
+		}
+	}
+}
+
+// A connection that was open when its node was removed carries no further message;
+// those of a member that is to leave do until it has left.
+func TestRemovedNodesAreCutOff(t *testing.T) {
+	var mu sync.Mutex
+	left := map[string]bool{}
+	c, ca := secured(t, 3, func(cfg *Config) {
+		cfg.Removed = func(node string) bool {
+			mu.Lock()
+			defer mu.Unlock()
+			return left[node]
+		}
+	})
+	c.found()
+	leader := c.leader()
+	speak := func(conn net.Conn) error {
+		ask := raft.RequestPreVoteRequest{RPCHeader: headerOf(hostile), Term: 1}
+		if _, err := conn.Write(packed(rpcRequestPreVote, ask)); err != nil {
+			return err
+		}
+		dec := codec.NewDecoder(conn, &codec.MsgpackHandle{})
+		var said string
+		var answer raft.RequestPreVoteResponse
+		return errors.Join(dec.Decode(&said), dec.Decode(&answer))
+	}
+	var conns []net.Conn
+	for _, victim := range c.running() {
+		conn := c.intrude(ca, hostile, victim.cfg.Node)
+		defer conn.Close()
+		if err := speak(conn); err != nil {
+			t.Fatalf("before the removal: %v", err)
+		}
+		conns = append(conns, conn)
+	}
+	mu.Lock()
+	left[hostile], left[leader.cfg.Node] = true, true
+	mu.Unlock()
+	for i, victim := range c.running() {
+		if err := speak(conns[i]); err == nil {
+			t.Errorf("%s answers a removed node", victim.cfg.Node)
+		}
+		if n := victim.Status().PortRefusals[refusedRemoved]; n != 1 {
+			t.Errorf("%s counted %d refusals", victim.cfg.Node, n)
+		}
+	}
+	for _, victim := range c.running() {
+		if victim.stream.gone(leader.cfg.Node) {
+			t.Errorf("%s takes a member for gone", victim.cfg.Node)
 		}
 	}
 }

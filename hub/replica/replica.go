@@ -147,6 +147,7 @@ func (r *Replica) openRaft(machine raft.FSM, snapshots raft.SnapshotStore) error
 		}
 	}
 	r.raft, err = raft.NewRaft(settings, machine, cache, stable, snapshots, r.transport)
+	r.stream.cluster.Store(r.raft)
 	return err
 }
 

@@ -45,7 +45,8 @@ type streamLayer struct {
 	removed   func(node string) bool
 	port      *raftPort
 
-	state atomic.Pointer[state.Machine] // what questions are answered from
+	state   atomic.Pointer[state.Machine] // what questions are answered from
+	cluster atomic.Pointer[raft.Raft]     // who is a member; nil while it opens
 
 	accepted chan net.Conn
 	done     chan struct{}
@@ -59,6 +60,7 @@ func newStreamLayer(cfg *Config) *streamLayer {
 		port:     newRaftPort(cfg),
 		accepted: make(chan net.Conn), done: make(chan struct{}),
 	}
+	s.port.gone = s.gone
 	go s.accept()
 	return s
 }

@@ -43,12 +43,13 @@ const (
 	refusedSnapshot   = "frame.snapshot"   // likewise
 	refusedSlow       = "frame.slow"       // it began and did not end
 	refusedCrowded    = "port.crowded"     // too many connections
+	refusedRemoved    = "port.removed"     // it has left for good
 )
 
 // refusalCodes is all of them.
 var refusalCodes = []string{
 	refusedKind, refusedShape, refusedDecode, refusedSender, refusedTerm, refusedEntries, refusedMembership,
-	refusedSnapshot, refusedSlow, refusedCrowded,
+	refusedSnapshot, refusedSlow, refusedCrowded, refusedRemoved,
 }
 
 // refused is why a message does not reach raft.
