@@ -15,6 +15,7 @@ import (
 // TestOperateAgent types docs/operate-agent.md line by line; only the ports are
 // this test's own.
 func TestOperateAgent(t *testing.T) {
+	t.Parallel()
 	ctx, cancel := context.WithTimeout(t.Context(), 3*time.Minute)
 	defer cancel()
 	root, err := filepath.Abs(filepath.Join("..", ".."))

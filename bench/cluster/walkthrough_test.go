@@ -3,6 +3,7 @@ package cluster_test
 
 import (
 	"context"
+	"flag"
 	"fmt"
 	"net"
 	"os"
@@ -10,14 +11,25 @@ import (
 	"path/filepath"
 	"regexp"
 	"strings"
+	"sync"
 	"syscall"
 	"testing"
 	"time"
 )
 
+// TestMain lets all pages be typed at once: they wait more than they compute.
+func TestMain(m *testing.M) {
+	flag.Parse()
+	if err := flag.Set("test.parallel", "3"); err != nil {
+		panic(err)
+	}
+	os.Exit(m.Run())
+}
+
 // TestWalkThrough types docs/operate-hub.md line by line. Only the ports are this
 // test's own, and the block marked "sh setup".
 func TestWalkThrough(t *testing.T) {
+	t.Parallel()
 	ctx, cancel := context.WithTimeout(t.Context(), 3*time.Minute)
 	defer cancel()
 	root, err := filepath.Abs(filepath.Join("..", ".."))
@@ -38,11 +50,12 @@ func TestWalkThrough(t *testing.T) {
 	script := "set -eu\ntrap 'kill -9 $(jobs -p) 2>/dev/null || true' EXIT\n" + strings.Join(blocks, "\n")
 	// A command that must fail does not end a script by itself when it succeeds.
 	script = regexp.MustCompile(`(?m)^! .*$`).ReplaceAllString(script, "$0 || exit 1")
-	ports := []string{
+	script = quick.ReplaceAllString(script, "$0\necho 'timing: {heartbeat: 1s}' >> $1/hub.yaml")
+	written := []string{
 		"7401", "7402", "7403", "7404", "7409", "7501", "7502", "7503", "7504", "7509", "7601", "7602",
 	}
-	for i, address := range freeAddresses(t, len(ports)) {
-		script = strings.ReplaceAll(script, "localhost:"+ports[i], address)
+	for i, address := range freeAddresses(t, len(written)) {
+		script = strings.ReplaceAll(script, "localhost:"+written[i], address)
 	}
 	cmd := exec.CommandContext(ctx, "bash", "-c", script)
 	cmd.Dir = work
@@ -73,15 +86,21 @@ func TestWalkThrough(t *testing.T) {
 	}
 }
 
-// freeAddresses are places that nobody listens at now. The page's commands take
-// ports by number, and take them again after a node died, so they cannot be held
-// until then; they are outside the range from which outgoing connections get
-// theirs.
+// quick finds what makes a node's directory. A heartbeat of a third of the usual one
+// spares the page most of its waits for elections.
+var quick = regexp.MustCompile(`(?m)^entente hub (?:init|join) .* --dir (n(?:\d|\$n)) .*$`)
+
+// freeAddresses are places that nobody listens at now, and that no other call was
+// given. The page's commands take ports by number, and take them again after a node
+// died, so they cannot be held until then; they are outside the range from which
+// outgoing connections get theirs, and hundred's.
 func freeAddresses(t *testing.T, n int) (out []string) {
 	t.Helper()
-	const first, past = 20_000, 30_000
-	for port := first + os.Getpid()%(past-first)/2; len(out) < n && port < past; port++ {
-		address := fmt.Sprintf("localhost:%d", port)
+	const past = 30_000
+	ports.Lock()
+	defer ports.Unlock()
+	for ; len(out) < n && ports.next < past; ports.next++ {
+		address := fmt.Sprintf("localhost:%d", ports.next)
 		if l, err := net.Listen("tcp", address); err == nil {
 			out = append(out, address)
 			must(t, l.Close())
@@ -92,6 +111,12 @@ func freeAddresses(t *testing.T, n int) (out []string) {
 	}
 	return out
 }
+
+// ports is where the next call looks; processes begin at different places.
+var ports = struct {
+	sync.Mutex
+	next int
+}{next: 20_000 + os.Getpid()%5_000}
 
 // shellBlocks returns the blocks fenced as sh.
 func shellBlocks(page string) (blocks []string) {
