@@ -277,6 +277,16 @@ func change(err error) error {
 			Status: http.StatusServiceUnavailable, Code: "leader.lost", Message: err.Error(),
 			Next: "look what became of it: entente hub members",
 		}
+	case errors.Is(err, replica.ErrDisputed):
+		return &adminhttp.Error{
+			Status: http.StatusServiceUnavailable, Code: string(wire.ReasonHubReadonly), Message: err.Error(),
+			Next: "see who is missing, and start it: entente hub members",
+		}
+	case errors.Is(err, replica.ErrDiskLow):
+		return &adminhttp.Error{
+			Status: http.StatusServiceUnavailable, Code: string(wire.ReasonHubDiskLow), Message: err.Error(),
+			Next: "make room on the volume of the node that leads, and try again",
+		}
 	}
 	return err
 }

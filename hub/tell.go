@@ -237,14 +237,15 @@ func (h *Hub) placed(t admin.Tell) error {
 	return nil
 }
 
-// agree puts one command into the log, as leader.
+// agree puts one command about members into the log, as leader, also where
+// nothing else is taken: during a dispute and on disks that are low.
 func (h *Hub) agree(ctx context.Context, c command.Command) error {
 	if err := h.level(); err != nil {
 		return err
 	}
 	ctx, cancel := context.WithTimeout(ctx, askMax)
 	defer cancel()
-	result, err := h.replica.Propose(ctx, c)
+	result, err := h.replica.Order(ctx, c)
 	switch {
 	case errors.Is(err, replica.ErrNotYet):
 		return &adminhttp.Error{

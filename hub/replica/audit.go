@@ -19,11 +19,13 @@ import (
 )
 
 // ErrDisputed reports that the nodes of this hub hold different states and none
-// of them is a majority's. Nothing was proposed, and nothing will be until a majority agrees:
-// keep the nodes whose state is right, remove the others, and let them join anew
-// from an empty directory.
+// of them is a majority's. Nothing was proposed, and nothing but orders about
+// members (Order) will be until a majority agrees: with a node that is started, or
+// a new one that joins. A directory is not emptied for that: its node would have
+// forgotten its votes.
 var ErrDisputed = errors.New("the hub's nodes hold different states and no majority agrees: it takes no writes; " +
-	"remove the nodes whose state is wrong and let them join again from an empty directory")
+	"start the nodes that are missing; if they are lost for good, remove them, " +
+	"and let a node join under a new name in the place of the one whose state is wrong")
 
 // AuditMissesMax is how many audits in a row may pass this replica by before the
 // check counts as failed.
@@ -55,6 +57,15 @@ func (a *auditor) err() error {
 		return ErrNotLeader
 	}
 	return nil
+}
+
+// withholds reports whether an answer is not to be given: what a state in doubt
+// says of anything but orders, which do not depend on it, and all that one says
+// which is known to be wrong.
+func (a *auditor) withholds(order bool) bool {
+	a.mu.Lock()
+	defer a.mu.Unlock()
+	return a.expelled || a.disputed && !order
 }
 
 // audits runs until the replica is closed.
@@ -98,7 +109,7 @@ func (r *Replica) audit() {
 
 // start is Start for what a dispute must not keep from being settled.
 func (r *Replica) start(c command.Command) error {
-	_, err := r.enqueue(c)
+	_, err := r.enqueue(c, true)
 	return err
 }
 

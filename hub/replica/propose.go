@@ -69,11 +69,26 @@ func (r *Replica) Start(c command.Command) (wait func(context.Context) (state.Co
 	if err := r.volume.admits(); err != nil {
 		return nil, err
 	}
-	return r.enqueue(c)
+	return r.enqueue(c, false)
 }
 
-// enqueue is Start, also during a dispute and while the disk is low.
-func (r *Replica) enqueue(c command.Command) (wait func(context.Context) (state.CommandResult, error), err error) {
+// Order is Propose for what ends a dispute or makes room: who belongs to the hub.
+// Neither a dispute nor a disk below its reserve keeps it from the log, as long as
+// the disk stores anything.
+func (r *Replica) Order(ctx context.Context, c command.Command) (state.CommandResult, error) {
+	if err := r.latch.err(); err != nil {
+		return state.CommandResult{}, err
+	}
+	wait, err := r.enqueue(c, true)
+	if err != nil {
+		return state.CommandResult{}, err
+	}
+	return wait(ctx)
+}
+
+// enqueue is Start, also during a dispute and while the disk is low. During a
+// dispute only orders are answered.
+func (r *Replica) enqueue(c command.Command, order bool) (wait func(context.Context) (state.CommandResult, error), err error) {
 	if !r.leading.Load() {
 		return nil, ErrNotLeader
 	}
@@ -88,7 +103,7 @@ func (r *Replica) enqueue(c command.Command) (wait func(context.Context) (state.
 		return nil, fmt.Errorf("%s command has %d bytes, an entry takes %d", c.Kind(), len(encoded), command.EncodedBytesMax)
 	}
 	done := make(chan answer, 1)
-	if err := r.queue.push(proposal{flow: command.FlowOf(c), encoded: encoded, done: done}); err != nil {
+	if err := r.queue.push(proposal{flow: command.FlowOf(c), encoded: encoded, order: order, done: done}); err != nil {
 		return nil, err
 	}
 	return func(ctx context.Context) (state.CommandResult, error) {
@@ -173,7 +188,8 @@ func (r *Replica) settle() {
 			r.cfg.Committed(took, len(f.proposals))
 		}
 		for i, p := range f.proposals {
-			if err == nil && r.auditor.err() != nil {
+			err := err
+			if err == nil && r.auditor.withholds(p.order) {
 				err = errWithheld
 			}
 			p.done <- answerOf(i, result, err)

@@ -27,6 +27,7 @@ const aloneBytes = 64 << 20
 type proposal struct {
 	flow    command.Flow
 	encoded command.Encoded
+	order   bool          // answered during a dispute too
 	size    int           // its cost, once it is under way
 	done    chan<- answer // buffered: answering never waits
 }

@@ -13,6 +13,8 @@ import (
 	"time"
 
 	"github.com/hashicorp/raft"
+
+	"github.com/entente-sync/entente/hub/command"
 )
 
 // fakeSpace is a volume of 1000 MiB of which a test says what is free.
@@ -291,4 +293,33 @@ func TestCutEndIsReplaced(t *testing.T) {
 	if err := d.latch.err(); err != nil {
 		t.Fatal(err)
 	}
+}
+
+// Below the reserve nothing is admitted but orders about members: a node with a
+// larger disk must be able to join. Where nothing can be stored there is no order either.
+func TestOrdersOnLowDisks(t *testing.T) {
+	c, spaces := spacious(t)
+	order := func(id byte) error {
+		ctx, cancel := context.WithTimeout(context.Background(), 2*time.Second)
+		defer cancel()
+		_, err := c.leader().Order(ctx, &command.Token{
+			Act: command.TokenIssue, ID: command.TokenID{id}, Node: "n4", Secret: [32]byte{1}, ExpiresMillis: time.Now().Add(time.Hour).UnixMilli(),
+		})
+		return err
+	}
+	for _, s := range spaces {
+		s.free.Store(80 << 20)
+	}
+	eventually(t, "low nodes", func() bool {
+		return !slices.ContainsFunc(c.running(), func(r *Replica) bool { return r.Status().Room != RoomLow })
+	})
+	eventually(t, "refusal of ops", func() bool {
+		_, err := c.leader().Start(publish(1, 1))
+		return errors.Is(err, ErrDiskLow)
+	})
+	eventually(t, "an order", func() bool { return order(1) == nil })
+	for _, s := range spaces {
+		s.free.Store(1 << 20)
+	}
+	eventually(t, "a refused order", func() bool { return errors.Is(order(2), ErrDiskLow) })
 }
