@@ -74,7 +74,8 @@ type Config struct {
 	Timing Timing
 	Sizes  Sizes
 
-	speaks command.Kind // newest that this node says it knows; tests say less
+	askMax time.Duration // of one call to another node; tests say less
+	speaks command.Kind  // newest that this node says it knows; tests say less
 }
 
 // Limits of what members may send.
@@ -142,6 +143,7 @@ type Sizes struct {
 func (c Config) withDefaults() Config {
 	c.Limits = c.Limits.withDefaults()
 	set(&c.speaks, command.KindNewest)
+	set(&c.askMax, askMax)
 	set(&c.DriftMax, time.Minute)
 	if c.Nodes == nil {
 		set(&c.Timing.Heartbeat, 200*time.Millisecond) // nobody to wait for

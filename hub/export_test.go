@@ -2,6 +2,7 @@ package hub
 
 import (
 	"context"
+	"net/http"
 	"time"
 
 	"github.com/prometheus/client_golang/prometheus"
@@ -12,6 +13,17 @@ import (
 
 // Speak makes a node one that knows no command above newest.
 func Speak(cfg *Config, newest command.Kind) { cfg.speaks = newest }
+
+// Hurry bounds one call to another node.
+func Hurry(cfg *Config, askMax time.Duration) { cfg.askMax = askMax }
+
+// Ask returns a client of the node at address.
+func Ask(h *Hub, address string) *admin.Client { return h.ask("", address) }
+
+// Forward hands a request on to the node at address.
+func Forward(h *Hub, address string, w http.ResponseWriter, r *http.Request) error {
+	return h.forward("", address, w, r)
+}
 
 // Collectors returns what a node registers.
 func Collectors(h *Hub) []prometheus.Collector { return h.metrics.collectors() }

@@ -3,8 +3,10 @@ package hub
 import (
 	"context"
 	"crypto/tls"
+	"errors"
 	"net"
 	"net/http"
+	"os"
 	"sync"
 	"time"
 
@@ -16,6 +18,10 @@ import (
 
 // askMax bounds one call to another node.
 const askMax = 10 * time.Second
+
+// forwardPatience is how many such bounds an order that is handed on may take: the
+// leader puts it into the log, and then changes the membership.
+const forwardPatience = 3
 
 // asideMax bounds the connections of one protocol that wait to be served, and
 // those that are.
@@ -163,17 +169,43 @@ func (h *Hub) isMember(name string) bool {
 }
 
 // ask returns a client of another node; an empty address means where the hub
-// knows it to be.
+// knows it to be. A call ends in time, also when the other node takes it and then
+// falls silent.
 func (h *Hub) ask(node, address string) *admin.Client {
+	return h.askWithin(h.cfg.askMax, node, address)
+}
+
+func (h *Hub) askWithin(limit time.Duration, node, address string) *admin.Client {
 	where := node
 	if where == "" {
 		where = address
 	}
-	return admin.NewNodeClient(where, func(ctx context.Context) (net.Conn, error) {
-		ctx, cancel := context.WithTimeout(ctx, askMax)
+	return admin.NewNodeClient(where, func(ctx context.Context) (net.Conn, error) { // for one call alone
+		until := time.Now().Add(limit)
+		ctx, cancel := context.WithDeadline(ctx, until)
 		defer cancel()
-		return h.replica.DialNode(ctx, node, address)
+		conn, err := h.replica.DialNode(ctx, node, address)
+		if err != nil {
+			return nil, err
+		}
+		if err := conn.SetDeadline(until); err != nil {
+			conn.Close()
+			return nil, err
+		}
+		return conn, nil
 	})
+}
+
+// forward hands a request on to another node.
+func (h *Hub) forward(node, address string, w http.ResponseWriter, r *http.Request) error {
+	err := h.askWithin(forwardPatience*h.cfg.askMax, node, address).Forward(w, r)
+	if errors.Is(err, os.ErrDeadlineExceeded) || errors.Is(err, context.DeadlineExceeded) && r.Context().Err() == nil {
+		return &adminhttp.Error{
+			Status: http.StatusServiceUnavailable, Code: "leader.lost", Message: "the leader does not answer: " + err.Error(),
+			Next: "look what became of it: entente hub members",
+		}
+	}
+	return err
 }
 
 // atLeader serves a verb where it can be served: here if this node leads, else
@@ -187,7 +219,7 @@ func (h *Hub) atLeader(v adminhttp.Verb) adminhttp.Verb {
 		case leader == "" || leader == h.self.Name || h.cfg.Nodes == nil:
 			return noLeader(h.self.Name)
 		}
-		return h.ask(leader, "").Forward(w, r)
+		return h.forward(leader, "", w, r)
 	}}
 }
 
