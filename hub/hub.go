@@ -206,10 +206,11 @@ func (h *Hub) serve() {
 	secure.MinVersion = tls.VersionTLS13
 	secure.ClientAuth = tls.RequireAndVerifyClientCert
 	secure.SessionTicketsDisabled = true // a resumed session would outlive a revoked certificate
-	h.grpc = grpc.NewServer(append(wire.ServerOptions(), grpc.Creds(credentials.NewTLS(secure)))...)
+	port := newAgentPort(h.cfg.Agents, credentials.NewTLS(secure), h.cfg.Log, h.metrics.crowded)
+	h.grpc = grpc.NewServer(append(wire.ServerOptions(), grpc.Creds(port))...)
 	wire.RegisterServer(h.grpc, h.server)
 	h.loops.Go(func() {
-		if err := h.grpc.Serve(h.cfg.Agents); err != nil && !errors.Is(err, net.ErrClosed) {
+		if err := h.grpc.Serve(port); err != nil && !errors.Is(err, net.ErrClosed) {
 			h.cfg.Log.Error("agents are not served any more", "error", err)
 		}
 	})

@@ -23,6 +23,7 @@ type metrics struct {
 	fsync   prometheus.Histogram
 	entries prometheus.Counter
 
+	agentPort       *prometheus.CounterVec
 	offers          *prometheus.CounterVec
 	offersCompleted prometheus.Counter
 
@@ -57,6 +58,7 @@ func newMetrics(h *Hub) *metrics {
 			Help:    "Time that log entries took to be durable on this node's disk.",
 			Buckets: prometheus.ExponentialBuckets(0.00025, 2, 16),
 		}),
+		agentPort: newCrowdedMetric(),
 		offers: prometheus.NewCounterVec(prometheus.CounterOpts{
 			Name: "entente_hub_offered_registers_total",
 			Help: "Registers that agents brought back and this node answered, by outcome and, where there is one, the reason.",
@@ -117,7 +119,7 @@ func (m *metrics) register(r prometheus.Registerer) error {
 }
 
 func (m *metrics) collectors() []prometheus.Collector {
-	return []prometheus.Collector{m.ops, m.offers, m.offersCompleted, m.commit, m.fsync, m.entries, newSiteMetric(m.hub), newCertMetric(m.hub), newPactMetrics(m.hub), m}
+	return []prometheus.Collector{m.ops, m.agentPort, m.offers, m.offersCompleted, m.commit, m.fsync, m.entries, newSiteMetric(m.hub), newCertMetric(m.hub), newPactMetrics(m.hub), m}
 }
 
 func (m *metrics) unregister(r prometheus.Registerer) {
@@ -133,6 +135,16 @@ func (m *metrics) committed(took time.Duration, _ int) {
 }
 
 func (m *metrics) synced(took time.Duration) { m.fsync.Observe(took.Seconds()) }
+
+func newCrowdedMetric() *prometheus.CounterVec {
+	return prometheus.NewCounterVec(prometheus.CounterOpts{
+		Name: "entente_hub_agent_port_refusals_total",
+		Help: "Connections to the port for agents that were closed because there were too many, by code.",
+	}, []string{"code"})
+}
+
+// crowded counts a connection that was closed because there were too many.
+func (m *metrics) crowded(code string) { m.agentPort.WithLabelValues(code).Inc() }
 
 func (m *metrics) answered(b wire.BatchResult) { count(m.ops, b.Results) }
 

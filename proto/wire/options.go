@@ -15,6 +15,7 @@ const (
 	clientPingMin  = 10 * time.Second
 	pingTimeout    = 10 * time.Second
 	connectTimeout = 20 * time.Second
+	headerBytesMax = 16 << 10 // of one call; ours are below 1 KiB
 )
 
 // ServerOptions is how every hub listens; add credentials.
@@ -23,6 +24,7 @@ func ServerOptions() []grpc.ServerOption {
 		grpc.MaxRecvMsgSize(MessageBytesMax),
 		grpc.MaxSendMsgSize(MessageBytesMax),
 		grpc.MaxConcurrentStreams(streamsMax),
+		grpc.MaxHeaderListSize(headerBytesMax),
 		grpc.ConnectionTimeout(connectTimeout),
 		grpc.KeepaliveEnforcementPolicy(keepalive.EnforcementPolicy{
 			MinTime: clientPingMin, PermitWithoutStream: true,
