@@ -53,6 +53,8 @@ func (h *Hub) Admit(ctx context.Context, node, replaces string) error {
 // remembers the order before the membership changes, so that any later leader
 // carries it out.
 func (h *Hub) RemoveMember(ctx context.Context, r admin.Remove) error {
+	h.ordering.Lock()
+	defer h.ordering.Unlock()
 	v, err := h.view()
 	if err != nil {
 		return err
@@ -62,6 +64,9 @@ func (h *Hub) RemoveMember(ctx context.Context, r admin.Remove) error {
 			return refusal(state.ReasonNodeRemoved, r.Node)
 		}
 		return h.expel(r.Node) // ordered before, and not carried out yet
+	}
+	if err := unfinished(v, h.State().Roster()); err != nil {
+		return err
 	}
 	// Nothing is lost with a node that was admitted and has not joined: its certificate is revoked.
 	_, joined := member(v, r.Node)
@@ -91,34 +96,33 @@ func (h *Hub) RemoveMember(ctx context.Context, r admin.Remove) error {
 	return h.expel(r.Node)
 }
 
-// ReplaceMember makes one node the successor of another, or says what that would do.
+// ReplaceMember makes one node the successor of another, or says what that would
+// do, or takes it back.
 func (h *Hub) ReplaceMember(ctx context.Context, r admin.Replace) (admin.Plan, error) {
+	h.ordering.Lock()
+	defer h.ordering.Unlock()
 	v, err := h.view()
 	if err != nil {
 		return admin.Plan{}, err
 	}
-	plan := admin.Plan{}
 	dead, found := member(v, r.Node)
 	by, joined := member(v, r.By)
-	plan.Joined = joined
-	roster := h.State().Roster()
+	plan, roster := admin.Plan{Joined: joined}, h.State().Roster()
 	switch {
 	case !found:
 		return plan, refusedAs(v.CheckRemove(r.Node))
+	case r.Cancel:
+		return h.stay(ctx, r)
 	case r.By == "" || r.By == r.Node:
 		return plan, fmt.Errorf("%w: name the node that comes in the place of %s", adminhttp.ErrInvalid, r.Node)
 	case roster.IsRemoved(r.By):
 		return plan, refusal(state.ReasonNodeRemoved, r.By)
-	case v.Tolerance() < 0:
-		return plan, refusedAs(&replica.Refusal{
-			Code: replica.RefusedQuorum, What: "no majority of the voters answers: nothing can be changed",
-			Next: "start the nodes that do not answer; if they are lost for good: entente hub snapshot restore",
-		})
-	case v.Successors[r.Node] != "" && v.Successors[r.Node] != r.By:
-		return plan, refusedAs(&replica.Refusal{
-			Code: replica.RefusedReplacing, What: v.Successors[r.Node] + " is on its way into the place of " + r.Node,
-			Next: "remove it, or wait: entente hub members",
-		})
+	}
+	if refused := v.CheckReplace(r.Node, r.By); refused != nil {
+		return plan, refusedAs(refused)
+	}
+	if err := unfinished(v, roster); err != nil {
+		return plan, err
 	}
 	if !joined {
 		plan.Steps = append(plan.Steps, r.By+" joins with a token and learns what the hub holds")
@@ -134,6 +138,38 @@ func (h *Hub) ReplaceMember(ctx context.Context, r admin.Replace) (admin.Plan, e
 		return plan, nil // the token carries the rest
 	}
 	return plan, h.agree(ctx, &command.Node{Act: command.NodeReplace, Name: r.By, Replaces: r.Node})
+}
+
+// stay lets nobody take the place of a node, whoever was to.
+func (h *Hub) stay(ctx context.Context, r admin.Replace) (admin.Plan, error) {
+	plan := admin.Plan{Joined: true}
+	for _, n := range h.State().Roster().Nodes {
+		if n.Replaces != r.Node || n.Removed {
+			continue
+		}
+		plan.Steps = append(plan.Steps, n.Name+" no longer takes the place of "+r.Node)
+		if r.DryRun {
+			continue
+		}
+		if err := h.agree(ctx, &command.Node{Act: command.NodeReplace, Name: n.Name}); err != nil {
+			return plan, err
+		}
+	}
+	if len(plan.Steps) == 0 {
+		plan.Steps = []string{"nobody takes the place of " + r.Node}
+	}
+	return plan, nil
+}
+
+// unfinished refuses an order while a removed node is still a member: the next one
+// would be decided on a membership that is about to change.
+func unfinished(v *replica.View, roster *state.Roster) error {
+	for _, m := range v.Members {
+		if roster.IsRemoved(m.Node) {
+			return change(fmt.Errorf("%w: %s is removed and is a member yet", replica.ErrChanging, m.Node))
+		}
+	}
+	return nil
 }
 
 func isOlder(err error) bool {
@@ -195,6 +231,8 @@ func best(v *replica.View) (node string) {
 // reconcile brings the membership to what the log says of nodes, as leader: it
 // lets go who was removed, and who has a successor that votes.
 func (h *Hub) reconcile(ctx context.Context) error {
+	h.ordering.Lock()
+	defer h.ordering.Unlock()
 	v, err := h.view()
 	if err != nil {
 		return err
@@ -202,9 +240,7 @@ func (h *Hub) reconcile(ctx context.Context) error {
 	roster := h.State().Roster()
 	for _, m := range v.Members {
 		if roster.IsRemoved(m.Node) {
-			if err := h.expel(m.Node); err != nil {
-				return err
-			}
+			return h.expel(m.Node) // the view is old now: the rest waits for the next look
 		}
 	}
 	for old, by := range v.Successors {

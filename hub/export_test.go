@@ -9,6 +9,8 @@ import (
 
 	"github.com/entente-sync/entente/hub/admin"
 	"github.com/entente-sync/entente/hub/command"
+	"github.com/entente-sync/entente/hub/replica"
+	"github.com/entente-sync/entente/hub/state"
 )
 
 // Speak makes a node one that knows no command above newest.
@@ -42,3 +44,6 @@ func Unhurried(h *Hub) {
 	at := time.Unix(0, 0)
 	h.strangers = newStrangers(func() time.Time { at = at.Add(time.Hour); return at })
 }
+
+// Unfinished refuses orders while a removed node is a member.
+func Unfinished(v *replica.View, roster *state.Roster) error { return unfinished(v, roster) }

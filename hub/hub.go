@@ -50,6 +50,10 @@ type Hub struct {
 	draining atomic.Bool  // Close has begun
 	admin    net.Listener // nil: nobody administers this node
 
+	// ordering spans an order about members, from the look at the membership to the
+	// change of it: one decided meanwhile would count on a node that leaves.
+	ordering sync.Mutex
+
 	opened        chan struct{} // closed once replica is set: connections may come before
 	expires       time.Time     // end of this node's certificate
 	spoken        spoken

@@ -71,7 +71,7 @@ func TestWalkThrough(t *testing.T) {
 		t.Fatalf("%v\n%s", err, out)
 	}
 	for _, want := range []string{
-		"token.invalid", "member.tolerance", "n2 is removed for good (it does not answer)", "verified: header,",
+		"token.invalid", "member.tolerance", "member.voter", "n2 is removed for good (it does not answer)", "verified: header,",
 	} {
 		if !strings.Contains(string(out), want) {
 			t.Errorf("the output lacks %q:\n%s", want, out)

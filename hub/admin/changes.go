@@ -31,17 +31,19 @@ type Remove struct {
 	Insist
 }
 
-// Replace makes By the successor of Node, which leaves once By votes.
+// Replace makes By the successor of Node, which leaves once By votes. Cancel takes
+// that back, whoever By is.
 type Replace struct {
 	Node   string `json:"node"`
 	By     string `json:"by"`
+	Cancel bool   `json:"cancel,omitempty"`
 	DryRun bool   `json:"dryRun,omitempty"`
 }
 
 // Plan says what a Replace does, step by step, and what is done already.
 type Plan struct {
 	Steps []string `json:"steps"`
-	// Joined: By is a member already; otherwise it needs a token.
+	// Joined: By is a member already, or of no matter; otherwise it needs a token.
 	Joined bool `json:"joined"`
 }
 

@@ -2,6 +2,8 @@ package replica
 
 import (
 	"fmt"
+	"maps"
+	"slices"
 	"strings"
 )
 
@@ -25,6 +27,7 @@ const (
 	RefusedTolerance = "member.tolerance" // the rest could not lose another node
 	RefusedReplacing = "member.replacing" // another node is on its way into its place
 	RefusedLearner   = "member.learner"   // it has no vote
+	RefusedVoter     = "member.voter"     // it has a vote already
 	RefusedBehind    = "member.behind"    // it does not answer, or has not caught up
 )
 
@@ -60,6 +63,15 @@ func (v *View) member(node string) (Member, bool) {
 	return Member{}, false
 }
 
+// with is the cluster as it is when node answers.
+func (v *View) with(node string) *View {
+	whole := &View{Leader: v.Leader, Members: slices.Clone(v.Members)}
+	for i := range whole.Members {
+		whole.Members[i].Alive = whole.Members[i].Alive || whole.Members[i].Node == node
+	}
+	return whole
+}
+
 func (v *View) without(node string) *View {
 	rest := &View{Leader: v.Leader}
 	for _, m := range v.Members {
@@ -68,6 +80,46 @@ func (v *View) without(node string) *View {
 		}
 	}
 	return rest
+}
+
+const nextQuorum = "start the nodes that do not answer; if they are lost for good: entente hub recover --dry-run -f FILE"
+
+// CheckReplace says whether by may become the successor of node. It must not have
+// a vote yet: a voter is no addition, and the hub would have one less in the end.
+func (v *View) CheckReplace(node, by string) *Refusal {
+	newcomer, _ := v.member(by)
+	switch bound := v.replacedBy(by); {
+	case v.Tolerance() < 0:
+		return &Refusal{Code: RefusedQuorum, What: "no majority of the voters answers: nothing can be changed", Next: nextQuorum}
+	case bound == node:
+		return nil
+	case bound != "":
+		return &Refusal{
+			Code: RefusedReplacing, What: fmt.Sprintf("%s is on its way into the place of %s", by, bound),
+			Next: "name another node, or take that back: entente hub replace " + bound + " --cancel",
+		}
+	case v.Successors[node] != "":
+		return &Refusal{
+			Code: RefusedReplacing, What: fmt.Sprintf("%s is on its way into the place of %s", v.Successors[node], node),
+			Next: "wait, or take that back: entente hub replace " + node + " --cancel",
+		}
+	case newcomer.Voter:
+		return &Refusal{
+			Code: RefusedVoter, What: by + " has a vote already: the hub would have one voter less",
+			Next: "name a node that is not a member yet; if fewer voters are meant: entente hub remove " + node,
+		}
+	}
+	return nil
+}
+
+// replacedBy is the member whose place by shall take, the first by name, "" for none.
+func (v *View) replacedBy(by string) string {
+	for _, node := range slices.Sorted(maps.Keys(v.Successors)) {
+		if v.Successors[node] == by {
+			return node
+		}
+	}
+	return ""
 }
 
 // CheckRemove says whether node may leave now; nil: it may.
@@ -89,7 +141,7 @@ func (v *View) CheckRemove(node string) *Refusal {
 	case tolerance < 0:
 		return &Refusal{
 			Code: RefusedQuorum, What: fmt.Sprintf("without %s no majority of the voters answers, and nothing could be committed any more", node),
-			Next: "start the nodes that do not answer; if they are lost for good: entente hub recover --dry-run",
+			Next: nextQuorum,
 		}
 	case tolerance == 0:
 		return &Refusal{
@@ -107,14 +159,15 @@ func (v *View) CheckRemove(node string) *Refusal {
 }
 
 // CheckReplaced says whether node may leave now that its successor votes. It
-// needs no more than that the rest works as well as before: the successor makes up
-// for it.
+// needs no more than that the rest works as well as before, since the successor
+// makes up for it; and that the rest bears a failure if the hub did with node back:
+// a node that is away for a moment is not what the hub is measured by.
 func (v *View) CheckReplaced(node, by string) *Refusal {
 	successor, ok := v.member(by)
 	if !ok || by == node || !successor.Voter || !successor.Alive || successor.Behind > lagEntriesMax {
 		return &Refusal{Code: RefusedBehind, What: by + " does not vote yet, or does not answer"}
 	}
-	if rest := v.without(node); rest.Tolerance() < max(0, v.Tolerance()) {
+	if rest := v.without(node); rest.Tolerance() < max(0, v.Tolerance(), min(1, v.with(node).Tolerance())) {
 		return &Refusal{Code: RefusedTolerance, What: fmt.Sprintf("without %s fewer failures would be survived than with it", node)}
 	}
 	return nil

@@ -102,6 +102,32 @@ func TestReplacingCostsNoMajority(t *testing.T) {
 		if !works(rest) || survives(v.Members) && !survives(rest) {
 			t.Fatalf("%+v: without %s the hub bears less", v, node)
 		}
+		back := slices.Clone(v.Members)
+		for i := range back {
+			back[i].Alive = back[i].Alive || back[i].Node == node
+		}
+		if survives(back) && !survives(rest) {
+			t.Fatalf("%+v: were %s back the hub would bear a failure, and without it does not", v, node)
+		}
+	})
+}
+
+// Who may become a successor adds a vote, and is bound to nobody else.
+func TestSuccessorIsAdditional(t *testing.T) {
+	rapid.Check(t, func(t *rapid.T) {
+		v := drawView(t)
+		node, by := drawNode(t, v), drawNode(t, v)
+		if v.CheckReplace(node, by) != nil {
+			return
+		}
+		for old, successor := range v.Successors {
+			if (old == node) != (successor == by) && v.Successors[node] != by {
+				t.Fatalf("%+v: %s may become the successor of %s", v, by, node)
+			}
+		}
+		if m, member := v.member(by); member && m.Voter && v.Successors[node] != by {
+			t.Fatalf("%+v: the voter %s may become the successor of %s", v, by, node)
+		}
 	})
 }
 

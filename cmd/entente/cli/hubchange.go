@@ -108,13 +108,16 @@ func newHubReplace() *cobra.Command {
 	var f changeFlags
 	var r admin.Replace
 	c := &cobra.Command{
-		Use:   "replace NODE --by NEW",
+		Use:   "replace NODE --by NEW | --cancel",
 		Short: "Put a new node in the place of a dead one",
 		Long: "Put a new node in the place of another: the new one joins, learns and votes before the old one is removed,\n" +
-			"so that no majority is ever in danger. Prints the plan first.",
+			"so that no majority is ever in danger. Prints the plan first. --cancel takes it back, as long as NODE is there.",
 		Args: cobra.ExactArgs(1),
 		RunE: func(c *cobra.Command, args []string) error {
 			r.Node = args[0]
+			if (r.By != "") == r.Cancel {
+				return &usageError{errors.New("either name the node that comes with --by NEW, or take that back with --cancel")}
+			}
 			client, err := f.node.client()
 			if err != nil {
 				return err
@@ -130,6 +133,9 @@ func newHubReplace() *cobra.Command {
 				}
 			}
 			next := "entente hub token create " + r.By + " --replaces " + r.Node
+			if r.Cancel {
+				next = ""
+			}
 			if f.dry || !plan.Joined {
 				return say(c, f.json, "nothing is changed yet", next, plan)
 			}
@@ -140,13 +146,16 @@ func newHubReplace() *cobra.Command {
 			if plan, err = client.Replace(c.Context(), r); err != nil {
 				return err
 			}
+			if r.Cancel {
+				return say(c, f.json, "nobody takes the place of "+r.Node, "entente hub members", plan)
+			}
 			return say(c, f.json, r.By+" takes the place of "+r.Node, "entente hub members", plan)
 		},
 	}
 	f.add(c)
 	c.Flags().StringVar(&r.By, "by", "", "the node that comes")
+	c.Flags().BoolVar(&r.Cancel, "cancel", false, "let nobody take the place of NODE any more")
 	c.Flags().BoolVarP(&f.dry, "dry-run", "n", false, "print the plan alone")
-	mustMark(c, "by")
 	return c
 }
 
