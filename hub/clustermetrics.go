@@ -1,10 +1,11 @@
 package hub
 
 import (
-	"context"
 	"time"
 
 	"github.com/prometheus/client_golang/prometheus"
+
+	"github.com/entente-sync/entente/hub/replica"
 )
 
 // clusterMetric is one gauge that says how the node stands in its hub. Labels are
@@ -66,9 +67,6 @@ func (h *Hub) quorum() (voters, tolerance int) {
 			voters++
 		}
 	}
-	view, err := h.Members(context.Background())
-	if err != nil {
-		return 0, 0
-	}
-	return voters, view.FailureTolerance
+	view := replica.View{Members: members}
+	return voters, max(0, view.Tolerance())
 }

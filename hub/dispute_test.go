@@ -40,7 +40,7 @@ func TestDisputeIsEndedByOrders(t *testing.T) {
 	if err := p.publish(ctx, 1, 10); err != nil {
 		t.Fatal(err)
 	}
-	members(t, c, "three nodes that answer", func(m admin.Members) bool { return m.FailureTolerance == 1 && told(m) })
+	members(t, c, "three nodes that answer", func(m admin.Members) bool { return m.Tolerance() == 1 && told(m) })
 	equalDigests(t, c)
 	right := c.Leader()
 	var wrong, missing *hubtest.Node

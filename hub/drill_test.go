@@ -67,7 +67,7 @@ func TestRestoreDrill(t *testing.T) {
 			c.Rejoin(n)
 		}
 	}
-	members(t, c, "three voters again", func(m admin.Members) bool { return len(m.Members) == 3 && m.FailureTolerance == 1 })
+	members(t, c, "three voters again", func(m admin.Members) bool { return len(m.Members) == 3 && m.Tolerance() == 1 })
 	equalDigests(t, c)
 	info, err := c.Leader().Hub().State().Pact("tickets")
 	if err != nil || info.Digest != saved.Meta.Pacts[0] || info.Epoch != restored.NewEpoch || info.Epoch == saved.Epoch {

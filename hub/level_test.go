@@ -82,7 +82,7 @@ func TestOffersAndNewPactsWaitForTheOldestMember(t *testing.T) {
 		t.Fatal(err)
 	}
 	c.Restart(n3)
-	members(t, c, "a hub whose members are of this version", func(m admin.Members) bool { return m.FailureTolerance == 1 && told(m) })
+	members(t, c, "a hub whose members are of this version", func(m admin.Members) bool { return m.Tolerance() == 1 && told(m) })
 	hubtest.Eventually(t, "the offer to be taken", func() bool {
 		result, err := offerOnce(ctx, c.Client(c.Leader(), acme), offer)
 		return err == nil && result.Results[0].Outcome == wire.OutcomeApplied

@@ -35,7 +35,7 @@ func (h *Hub) Members(context.Context) (admin.Members, error) {
 	out := admin.Members{Hub: h.self.Hub, Node: h.self.Name, Leader: h.replica.Leader()}
 	leading, roster := h.replica.Leading(), h.State().Roster()
 	view := replica.View{Members: members}
-	for i, m := range members {
+	for _, m := range members {
 		one := admin.Member{Node: m.Node, Role: admin.RoleLearner}
 		switch {
 		case m.Node == out.Leader:
@@ -45,8 +45,6 @@ func (h *Hub) Members(context.Context) (admin.Members, error) {
 		}
 		if leading {
 			one.Alive, one.Lag = &m.Alive, &m.Behind
-		} else {
-			members[i].Alive = true // nobody but a leader knows
 		}
 		if n, ok := roster.Node(m.Node); ok {
 			one.Nodes, one.Agents, one.Software, one.Replaces = n.Nodes, n.Agents, n.Software, n.Replaces
@@ -57,6 +55,9 @@ func (h *Hub) Members(context.Context) (admin.Members, error) {
 		}
 		out.Members = append(out.Members, one)
 	}
-	out.FailureTolerance = max(0, view.Tolerance())
+	if leading { // nobody else knows who is alive
+		tolerance := max(0, view.Tolerance())
+		out.FailureTolerance = &tolerance
+	}
 	return out, nil
 }

@@ -2,6 +2,7 @@ package hub_test
 
 import (
 	"context"
+	"encoding/json"
 	"errors"
 	"strings"
 	"testing"
@@ -62,7 +63,7 @@ func TestMembersOfFounders(t *testing.T) {
 	for _, n := range c.Nodes() {
 		hubtest.Eventually(t, "members at "+n.Name, func() bool {
 			got, err := n.Hub().MembersAnywhere(t.Context())
-			if err != nil || got.Hub != c.ID() || got.Leader == "" || got.FailureTolerance != 1 || len(got.Members) != 3 {
+			if err != nil || got.Hub != c.ID() || got.Leader == "" || got.Tolerance() != 1 || len(got.Members) != 3 {
 				return false
 			}
 			for _, m := range got.Members {
@@ -93,10 +94,10 @@ func TestJoinAndReplace(t *testing.T) {
 		victim = c.Nodes()[1]
 	}
 	victim.Kill()
-	members(t, c, "a dead node", func(m admin.Members) bool { return m.FailureTolerance == 0 })
+	members(t, c, "a dead node", func(m admin.Members) bool { return m.Tolerance() == 0 })
 	c.Join("n5", victim.Name)
 	members(t, c, "a hub without "+victim.Name, func(m admin.Members) bool {
-		return !strings.Contains(roles(m), victim.Name) && strings.Contains(roles(m), "n5=voter") && m.FailureTolerance == 1
+		return !strings.Contains(roles(m), victim.Name) && strings.Contains(roles(m), "n5=voter") && m.Tolerance() == 1
 	})
 	if err := p.publish(ctx, 51, 50); err != nil {
 		t.Fatal(err)
@@ -115,7 +116,7 @@ func TestJoinAndReplace(t *testing.T) {
 func TestUnsafeOrders(t *testing.T) {
 	c := hubtest.Start(t, 3, tickets(), nil)
 	ctx := t.Context()
-	members(t, c, "three nodes that answer", func(m admin.Members) bool { return m.FailureTolerance == 1 && told(m) })
+	members(t, c, "three nodes that answer", func(m admin.Members) bool { return m.Tolerance() == 1 && told(m) })
 	leader := c.Leader()
 	var others []*hubtest.Node
 	for _, n := range c.Nodes() {
@@ -139,7 +140,7 @@ func TestUnsafeOrders(t *testing.T) {
 		t.Errorf("forced without a reason: %v", err)
 	}
 	others[1].Kill()
-	members(t, c, "a dead node", func(m admin.Members) bool { return m.FailureTolerance == 0 })
+	members(t, c, "a dead node", func(m admin.Members) bool { return m.Tolerance() == 0 })
 	order.Reason = "a test"
 	if err := remove(order); codeOf(err) != replica.RefusedQuorum {
 		t.Errorf("removing what the majority needs: %v", err)
@@ -147,8 +148,8 @@ func TestUnsafeOrders(t *testing.T) {
 	order.Node = others[1].Name
 	hubtest.Eventually(t, "a forced removal", func() bool { return remove(order) == nil })
 	got := members(t, c, "two members", func(m admin.Members) bool { return len(m.Members) == 2 })
-	if got.FailureTolerance != 0 {
-		t.Errorf("two nodes survive %d failures", got.FailureTolerance)
+	if got.Tolerance() != 0 {
+		t.Errorf("two nodes survive %d failures", got.Tolerance())
 	}
 	n, _ := c.Leader().Hub().State().Roster().Node(others[1].Name)
 	if !n.Removed || n.Why != "a test" {
@@ -158,7 +159,7 @@ func TestUnsafeOrders(t *testing.T) {
 
 func TestTransfer(t *testing.T) {
 	c := hubtest.Start(t, 3, tickets(), nil)
-	members(t, c, "three nodes that answer", func(m admin.Members) bool { return m.FailureTolerance == 1 })
+	members(t, c, "three nodes that answer", func(m admin.Members) bool { return m.Tolerance() == 1 })
 	for range 2 {
 		var done admin.Transferred
 		hubtest.Eventually(t, "a transfer", func() bool {
@@ -197,4 +198,32 @@ func TestMovedNode(t *testing.T) {
 		t.Fatal(err)
 	}
 	equalDigests(t, c)
+}
+
+// Two of three nodes are dead. The third knows nobody that leads, says so, and does
+// not say how many more may fail: that would be read as a hub that works.
+func TestDeadHubToleratesNothing(t *testing.T) {
+	c := hubtest.Start(t, 3, tickets(), nil)
+	members(t, c, "three nodes that answer", func(m admin.Members) bool { return m.Tolerance() == 1 && told(m) })
+	left := c.Leader()
+	for _, n := range c.Nodes() {
+		if n != left {
+			n.Kill()
+		}
+	}
+	hubtest.Eventually(t, "a node without a leader", func() bool {
+		got, err := left.Hub().MembersAnywhere(t.Context())
+		if err != nil || got.Leader != "" {
+			return false
+		}
+		said, err := json.Marshal(got)
+		if err != nil || strings.Contains(string(said), "failureTolerance") {
+			t.Fatalf("a dead hub says %s, %v", said, err)
+		}
+		return true
+	})
+	err := left.Hub().RemoveMember(t.Context(), admin.Remove{Node: "n1"})
+	if codeOf(err) != "leader.none" || !strings.Contains(err.Error(), "entente hub recover --dry-run -f FILE") {
+		t.Errorf("an order: %v", err)
+	}
 }

@@ -226,6 +226,6 @@ func (h *Hub) atLeader(v adminhttp.Verb) adminhttp.Verb {
 func noLeader(node string) error {
 	return &adminhttp.Error{
 		Status: http.StatusServiceUnavailable, Code: "leader.none", Message: "node " + node + " knows no leader at the moment",
-		Next: "try again; if it stays so: entente hub members at each node",
+		Next: "try again; if it stays so: start the other nodes, else entente hub recover --dry-run -f FILE",
 	}
 }

@@ -56,7 +56,7 @@ func TestSuccessorComesInAddition(t *testing.T) {
 func TestOrdersAtOnce(t *testing.T) {
 	c := hubtest.Start(t, 4, tickets(), nil)
 	ctx := t.Context()
-	members(t, c, "four nodes that answer", func(m admin.Members) bool { return m.FailureTolerance == 1 && len(m.Members) == 4 && told(m) })
+	members(t, c, "four nodes that answer", func(m admin.Members) bool { return m.Tolerance() == 1 && len(m.Members) == 4 && told(m) })
 	leader := c.Leader()
 	var orders sync.WaitGroup
 	for _, n := range c.Nodes() {

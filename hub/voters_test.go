@@ -20,7 +20,7 @@ func TestFiveNodesLoseTwo(t *testing.T) {
 	if err := p.publish(t.Context(), 1, 50); err != nil {
 		t.Fatal(err)
 	}
-	members(t, c, "five voters", func(m admin.Members) bool { return m.FailureTolerance == 2 && told(m) })
+	members(t, c, "five voters", func(m admin.Members) bool { return m.Tolerance() == 2 && told(m) })
 	var dead []*hubtest.Node
 	for i := range 2 {
 		victim := c.Leader()
@@ -30,12 +30,12 @@ func TestFiveNodesLoseTwo(t *testing.T) {
 			t.Fatal(err)
 		}
 	}
-	members(t, c, "a hub that bears no further failure", func(m admin.Members) bool { return m.FailureTolerance == 0 })
+	members(t, c, "a hub that bears no further failure", func(m admin.Members) bool { return m.Tolerance() == 0 })
 	equalDigests(t, c)
 	for _, n := range dead {
 		c.Restart(n)
 	}
-	members(t, c, "five voters again", func(m admin.Members) bool { return m.FailureTolerance == 2 })
+	members(t, c, "five voters again", func(m admin.Members) bool { return m.Tolerance() == 2 })
 	equalDigests(t, c)
 	if info, err := c.Leader().Hub().State().Pact("tickets"); err != nil || info.Digest.Registers.Count() != 150 {
 		t.Errorf("%d registers after 150 acks, %v", info.Digest.Registers.Count(), err)

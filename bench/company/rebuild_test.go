@@ -171,7 +171,7 @@ func TestHubRestoredFromYesterday(t *testing.T) {
 	}
 	company.Eventually(t, "three voters", func() bool {
 		m, err := c.Leader().Hub().Members(t.Context())
-		return err == nil && m.FailureTolerance == 1 && roles(m) == 3
+		return err == nil && m.Tolerance() == 1 && roles(m) == 3
 	})
 	same(t, c, before, acme, globex)
 }

@@ -22,9 +22,17 @@ type Members struct {
 	Node   string `json:"node"`             // that answers
 	Leader string `json:"leader,omitempty"` // empty while none is known
 	// FailureTolerance is how many more nodes may fail before the hub stops taking
-	// writes.
-	FailureTolerance int      `json:"failureTolerance"`
+	// writes. Only a leader knows.
+	FailureTolerance *int     `json:"failureTolerance,omitempty"`
 	Members          []Member `json:"members"` // in the order in which they joined
+}
+
+// Tolerance is FailureTolerance, or -1 if the node that answers does not know.
+func (m Members) Tolerance() int {
+	if m.FailureTolerance == nil {
+		return -1
+	}
+	return *m.FailureTolerance
 }
 
 // Member is one node of the hub.

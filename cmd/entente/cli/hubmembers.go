@@ -31,7 +31,7 @@ func newHubMembers() *cobra.Command {
 			if asJSON {
 				return writeJSON(c.OutOrStdout(), members)
 			}
-			return writeMembers(c.OutOrStdout(), members)
+			return writeMembers(c.OutOrStdout(), members, node.configuration())
 		},
 	}
 	node.add(c)
@@ -39,7 +39,9 @@ func newHubMembers() *cobra.Command {
 	return c
 }
 
-func writeMembers(w io.Writer, members admin.Members) error {
+// writeMembers prints who belongs to the hub, and what to do if it takes nothing;
+// file is the configuration of the node that was asked.
+func writeMembers(w io.Writer, members admin.Members, file string) error {
 	t := tabwriter.NewWriter(w, 0, 8, 2, ' ', 0)
 	fmt.Fprintln(t, "NODE\tROLE\tALIVE\tLAG\tVERSION\tCERTIFICATE\tAGENTS")
 	for _, m := range members.Members {
@@ -55,8 +57,19 @@ func writeMembers(w io.Writer, members admin.Members) error {
 	if err := t.Flush(); err != nil {
 		return err
 	}
-	_, err := fmt.Fprintf(w, "hub %s: %d more may fail\n", members.Hub, members.FailureTolerance)
-	return err
+	switch tolerance := members.FailureTolerance; {
+	case members.Leader == "":
+		_, err := fmt.Fprintf(w, "hub %s: no leader known: the hub takes no writes\nnext: start the other nodes, else entente hub recover --dry-run -f %s\n",
+			members.Hub, file)
+		return err
+	case tolerance == nil:
+		_, err := fmt.Fprintf(w, "hub %s: %s leads and does not answer %s: how many more may fail is not known\nnext: try again, or ask at %s\n",
+			members.Hub, members.Leader, members.Node, members.Leader)
+		return err
+	default:
+		_, err := fmt.Fprintf(w, "hub %s: %d more may fail\n", members.Hub, *tolerance)
+		return err
+	}
 }
 
 // or shows something where there is nothing.

@@ -23,6 +23,17 @@ func (f *nodeFlag) add(c *cobra.Command) {
 	c.MarkFlagsMutuallyExclusive("socket", "file")
 }
 
+// configuration is the node's file as an operator types it, FILE if it is not known.
+func (f *nodeFlag) configuration() string {
+	switch {
+	case f.file != "":
+		return f.file
+	case f.socket != "":
+		return "FILE"
+	}
+	return hubFile
+}
+
 func (f *nodeFlag) client() (*admin.Client, error) {
 	if f.socket != "" {
 		return admin.NewClient(f.socket), nil
