@@ -132,7 +132,7 @@ func newHubReplace() *cobra.Command {
 					fmt.Fprintf(c.OutOrStdout(), "%d. %s\n", i+1, step)
 				}
 			}
-			next := "entente hub token create " + r.By + " --replaces " + r.Node
+			next := f.node.at("entente hub token create " + r.By + " --replaces " + r.Node)
 			if r.Cancel {
 				next = ""
 			}
@@ -147,9 +147,9 @@ func newHubReplace() *cobra.Command {
 				return err
 			}
 			if r.Cancel {
-				return say(c, f.json, "nobody takes the place of "+r.Node, "entente hub members", plan)
+				return say(c, f.json, "nobody takes the place of "+r.Node, f.node.at("entente hub members"), plan)
 			}
-			return say(c, f.json, r.By+" takes the place of "+r.Node, "entente hub members", plan)
+			return say(c, f.json, r.By+" takes the place of "+r.Node, f.node.at("entente hub members"), plan)
 		},
 	}
 	f.add(c)
@@ -178,7 +178,11 @@ func newHubTransfer() *cobra.Command {
 			if err != nil {
 				return err
 			}
-			return say(c, f.json, done.From+" has handed over to "+done.To, "entente hub members", done)
+			summary := done.From + " has handed over to " + done.To
+			if done.From == done.To {
+				summary = done.From + " leads already"
+			}
+			return say(c, f.json, summary, f.node.at("entente hub members"), done)
 		},
 	}
 	f.add(c)

@@ -43,7 +43,7 @@ func newHubMembers() *cobra.Command {
 // file is the configuration of the node that was asked.
 func writeMembers(w io.Writer, members admin.Members, file string) error {
 	t := tabwriter.NewWriter(w, 0, 8, 2, ' ', 0)
-	fmt.Fprintln(t, "NODE\tROLE\tALIVE\tLAG\tVERSION\tCERTIFICATE\tAGENTS")
+	fmt.Fprintln(t, "NODE\tROLE\tALIVE\tLAG\tVERSION\tCERTIFICATE\tAGENTS\tREPLACES")
 	for _, m := range members.Members {
 		alive, lag, expires := "-", "-", "-"
 		if m.Alive != nil && m.Lag != nil {
@@ -52,7 +52,7 @@ func writeMembers(w io.Writer, members admin.Members, file string) error {
 		if m.CertificateExpires != nil {
 			expires = m.CertificateExpires.Format(time.DateOnly)
 		}
-		fmt.Fprintf(t, "%s\t%s\t%s\t%s\t%s\t%s\t%s\n", m.Node, m.Role, alive, lag, or(m.Software), expires, or(m.Agents))
+		fmt.Fprintf(t, "%s\t%s\t%s\t%s\t%s\t%s\t%s\t%s\n", m.Node, m.Role, alive, lag, or(m.Software), expires, or(m.Agents), or(m.Replaces))
 	}
 	if err := t.Flush(); err != nil {
 		return err

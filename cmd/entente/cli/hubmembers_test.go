@@ -33,3 +33,13 @@ func TestMembersVerdict(t *testing.T) {
 		}
 	}
 }
+
+// A successor is shown beside the node that it replaces.
+func TestMembersShowSuccessors(t *testing.T) {
+	var out strings.Builder
+	err := writeMembers(&out, admin.Members{Members: []admin.Member{{Node: "n4", Role: admin.RoleLearner, Replaces: "n2"}}}, "hub.yaml")
+	row := strings.Fields(strings.Split(out.String(), "\n")[1])
+	if err != nil || row[0] != "n4" || row[len(row)-1] != "n2" {
+		t.Errorf("%v, %v", row, err)
+	}
+}

@@ -34,6 +34,17 @@ func (f *nodeFlag) configuration() string {
 	return hubFile
 }
 
+// at is a command for the same node, to be typed next.
+func (f *nodeFlag) at(command string) string {
+	switch {
+	case f.file != "":
+		return command + " -f " + f.file
+	case f.socket != "":
+		return command + " --socket " + f.socket
+	}
+	return command
+}
+
 func (f *nodeFlag) client() (*admin.Client, error) {
 	if f.socket != "" {
 		return admin.NewClient(f.socket), nil
