@@ -70,6 +70,38 @@ func TestPagesAreReadBack(t *testing.T) {
 	}
 }
 
+// A page is answered as it was at the checkpoint that is asked for, as long as
+// somebody holds that, and else not at all: who would get newer bytes has the
+// bookkeeping of the older ones.
+func TestPageOfAnOldCheckpoint(t *testing.T) {
+	s := mustOpen(t, t.TempDir())
+	h := newHub(t)
+	h.fill(t, 0, 20)
+	c := h.TakeDirty()
+	if err := s.Checkpoint(c); err != nil {
+		t.Fatal(err)
+	}
+	old, name := s.Index(), c.Pages[0].PageName
+	was := must(s.Page(name, old))
+	release := s.Hold(old)
+	for i := range 4 {
+		h.fill(t, 20+i, 5)
+		checkpoint(t, s, h)
+	}
+	if got, err := s.Page(name, old); err != nil || !bytes.Equal(got, was) {
+		t.Fatalf("a page that is held changed, or is gone: %v", err)
+	}
+	if now, err := s.Page(name, s.Index()); err != nil || bytes.Equal(now, was) {
+		t.Fatalf("the page was to grow: %v", err)
+	}
+	release()
+	h.fill(t, 30, 1)
+	checkpoint(t, s, h)
+	if _, err := s.Page(name, old); !errors.Is(err, state.ErrPageGone) {
+		t.Fatalf("got %v of a checkpoint that nobody holds, want ErrPageGone", err)
+	}
+}
+
 // A directory of format 1 is read, and the next checkpoint makes it one of format
 // 2, without a row of the old kind.
 func TestUpgradeFromFormat1(t *testing.T) {
