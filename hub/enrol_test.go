@@ -1,7 +1,12 @@
 package hub_test
 
 import (
+	"context"
+	"crypto/x509"
 	"encoding/json"
+	"io"
+	"net"
+	"net/http"
 	"reflect"
 	"sync"
 	"testing"
@@ -130,12 +135,45 @@ func TestWhoHasNotJoinedIsRemoved(t *testing.T) {
 	}
 }
 
+// Every request of a stranger counts as a try, one for what there is not too, and has a
+// connection of its own.
+func TestStrangersAskOnceAConnection(t *testing.T) {
+	c := enrolling(t, 3)
+	at := c.Leader().NodeAddress()
+	roots := x509.NewCertPool()
+	roots.AppendCertsFromPEM(c.Authority().CertPEM())
+	client := http.Client{Transport: &http.Transport{DialContext: func(ctx context.Context, _, _ string) (net.Conn, error) {
+		return replica.DialEnrol(ctx, at, c.ID(), roots)
+	}}}
+	ask := func() *http.Response {
+		req, err := http.NewRequestWithContext(t.Context(), http.MethodGet, "http://hub/v1/nothing", http.NoBody)
+		if err != nil {
+			t.Fatal(err)
+		}
+		resp, err := client.Do(req)
+		if err != nil {
+			t.Fatal(err)
+		}
+		defer resp.Body.Close()
+		if _, err := io.Copy(io.Discard, resp.Body); err != nil {
+			t.Fatal(err)
+		}
+		if !resp.Close {
+			t.Fatal("the connection may be used again")
+		}
+		return resp
+	}
+	if status := ask().StatusCode; status != http.StatusNotFound {
+		t.Fatalf("status %d", status)
+	}
+	hubtest.Eventually(t, "a bound on requests", func() bool { return ask().StatusCode == http.StatusTooManyRequests })
+}
+
 // FuzzEnrol sends what a stranger may send. No token is spent, nobody is admitted.
 func FuzzEnrol(f *testing.F) {
 	c := enrolling(f, 1)
 	good := token(f, c, "n4", time.Now().Add(time.Hour))
 	at := c.Leader().Hub()
-	hub.Unhurried(at)
 	f.Fuzz(func(t *testing.T, body []byte) {
 		var e admin.Enrol
 		if json.Unmarshal(body, &e) != nil {

@@ -33,16 +33,9 @@ func Collectors(h *Hub) []prometheus.Collector { return h.metrics.collectors() }
 // Issue makes a join token valid at the leader.
 func Issue(ctx context.Context, h *Hub, t admin.TokenRequest) error { return h.issue(ctx, t) }
 
-// EnrolRaw answers an enrolment as the node port does.
+// EnrolRaw answers an enrolment as the node port does, however often it is tried.
 func EnrolRaw(ctx context.Context, h *Hub, e admin.Enrol) (admin.Enrolled, error) {
 	return h.enrol(ctx, e)
-}
-
-// Unhurried lets strangers try as often as they like: to this node, an hour lies
-// between two tries.
-func Unhurried(h *Hub) {
-	at := time.Unix(0, 0)
-	h.strangers = newStrangers(func() time.Time { at = at.Add(time.Hour); return at })
 }
 
 // Unfinished refuses orders while a removed node is a member.

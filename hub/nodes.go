@@ -23,23 +23,24 @@ const askMax = 10 * time.Second
 // leader puts it into the log, and then changes the membership.
 const forwardPatience = 3
 
-// asideMax bounds the connections of one protocol that wait to be served, and
-// those that are.
+// asideMax bounds the connections of one protocol: those that wait to be served
+// and those that are, together.
 const asideMax = 64
 
 // conns is a listener for connections that another one accepted.
 type conns struct {
 	queue chan net.Conn
+	slots chan struct{} // one is held by each connection until it is closed
 	done  chan struct{}
 	once  sync.Once
 }
 
 func newConns() *conns {
-	return &conns{queue: make(chan net.Conn, asideMax), done: make(chan struct{})}
+	return &conns{queue: make(chan net.Conn, asideMax), slots: make(chan struct{}, asideMax), done: make(chan struct{})}
 }
 
 // hand never waits: beyond the bound a caller is turned away.
-func (c *conns) hand(conn net.Conn) {
+func (c *conns) hand(conn adminhttp.Known) {
 	select {
 	case <-c.done:
 		conn.Close()
@@ -47,10 +48,24 @@ func (c *conns) hand(conn net.Conn) {
 	default:
 	}
 	select {
-	case c.queue <- conn:
+	case c.slots <- struct{}{}:
+		c.queue <- &slotted{Known: conn, slots: c.slots} // there is room for all that hold slots
 	default:
 		conn.Close()
 	}
+}
+
+// slotted gives its slot back when it is closed.
+type slotted struct {
+	adminhttp.Known
+	slots chan struct{}
+	once  sync.Once
+}
+
+func (s *slotted) Close() error {
+	err := s.Known.Close()
+	s.once.Do(func() { <-s.slots })
+	return err
 }
 
 func (c *conns) Accept() (net.Conn, error) {
@@ -94,15 +109,15 @@ func (h *Hub) aside(protocol string, conn *tls.Conn) {
 
 // serveNodes answers other nodes, and those who would become one, until ctx ends.
 func (h *Hub) serveNodes(ctx context.Context) {
-	serve := func(listener net.Listener, verbs []adminhttp.Verb) {
+	serve := func(listener net.Listener, handler http.Handler) {
 		h.loops.Go(func() {
-			if err := adminhttp.ServeOn(ctx, listener, adminhttp.Handler(verbs...)); err != nil && ctx.Err() == nil {
+			if err := adminhttp.ServeOn(ctx, listener, handler); err != nil && ctx.Err() == nil {
 				h.cfg.Log.Error("nodes are not answered any more", "error", err)
 			}
 		})
 	}
-	serve(h.fromNodes, h.nodeVerbs())
-	serve(h.fromStrangers, []adminhttp.Verb{admin.ServeEnrol(h.enrol)})
+	serve(h.fromNodes, adminhttp.Handler(h.nodeVerbs()...))
+	serve(h.fromStrangers, adminhttp.Once(adminhttp.Guard(h.mayAsk, adminhttp.Handler(admin.ServeEnrol(h.enrol)))))
 }
 
 // nodeVerbs are what other nodes may ask. Who is not a member may only tell of

@@ -1,10 +1,59 @@
 package hub
 
 import (
+	"errors"
+	"io"
+	"net"
 	"net/netip"
 	"testing"
 	"time"
 )
+
+// Connections that are served count as much as those that wait; closing one, twice
+// too, makes room for one.
+func TestConnectionsAsideAreBounded(t *testing.T) {
+	c := newConns()
+	defer c.Close()
+	come := func() (served, caller net.Conn) {
+		here, there := net.Pipe()
+		t.Cleanup(func() { there.Close() })
+		c.hand(fromStranger{here})
+		select {
+		case conn := <-c.queue:
+			return conn, there
+		default:
+			return nil, there
+		}
+	}
+	var all []net.Conn
+	for i := range asideMax {
+		conn, _ := come()
+		if conn == nil {
+			t.Fatalf("connection %d is turned away", i)
+		}
+		all = append(all, conn)
+	}
+	turnedAway := func() {
+		t.Helper()
+		conn, caller := come()
+		if conn != nil {
+			t.Fatalf("%d connections are served", asideMax+1)
+		}
+		if _, err := caller.Read(make([]byte, 1)); !errors.Is(err, io.EOF) {
+			t.Fatalf("who was turned away reads %v", err)
+		}
+	}
+	turnedAway()
+	for range 2 {
+		if err := all[0].Close(); err != nil {
+			t.Fatal(err)
+		}
+	}
+	if conn, _ := come(); conn == nil {
+		t.Fatal("a closed connection keeps its place")
+	}
+	turnedAway()
+}
 
 // Who asks too often waits, alone; all together wait when all ask; time gives it back,
 // and neither addresses without end nor a clock that goes back do harm.

@@ -123,6 +123,27 @@ func Handler(verbs ...Verb) http.Handler {
 	return mux
 }
 
+// Guard asks may of every request, those of no verb too, before the handler has it.
+// What may answers with, if anything, is told to the caller as a verb's error is.
+func Guard(may func(context.Context) error, handler http.Handler) http.Handler {
+	return http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+		if err := may(r.Context()); err != nil {
+			e := problem(err)
+			write(w, e.Status, e)
+			return
+		}
+		handler.ServeHTTP(w, r)
+	})
+}
+
+// Once ends each connection with the answer to its first request.
+func Once(handler http.Handler) http.Handler {
+	return http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+		w.Header().Set("Connection", "close")
+		handler.ServeHTTP(w, r)
+	})
+}
+
 // read takes one JSON value and nothing behind it.
 func read[In any](w http.ResponseWriter, r *http.Request) (in In, err error) {
 	decoder := json.NewDecoder(http.MaxBytesReader(w, r.Body, bodyBytesMax))
