@@ -48,12 +48,16 @@ func newAgentRun() *cobra.Command {
 			if err != nil {
 				return err
 			}
+			beside, err := listenBeside(loaded.Metrics)
+			if err != nil {
+				return err
+			}
 			a, err := agent.Open(loaded.Config)
 			if err != nil {
 				return err
 			}
 			log.Info("agent runs", "site", loaded.Config.Site, "agent", loaded.Config.Name, "admin", loaded.Config.Admin)
-			err = serveBeside(c.Context(), loaded.Metrics, a.Handler(registry), a.Run)
+			err = serveBeside(c.Context(), beside, a.Handler(registry), a.Run)
 			return errors.Join(err, a.Close())
 		},
 	}
@@ -73,15 +77,21 @@ func newRegistry() *prometheus.Registry {
 // mustMark makes a flag required. The flag exists: it was defined just above.
 func mustMark(c *cobra.Command, flag string) { cobra.CheckErr(c.MarkFlagRequired(flag)) }
 
-// serveBeside runs a service with its HTTP endpoints at address ("" for none)
-// until ctx ends or either fails.
-func serveBeside(ctx context.Context, address string, handler http.Handler, run func(context.Context) error) error {
-	if address == "" {
-		return run(ctx)
+// listenBeside takes the address of a service's HTTP endpoints; nil for "".
+func listenBeside(address string) (listener net.Listener, err error) {
+	if address != "" {
+		if listener, err = net.Listen("tcp", address); err != nil {
+			return nil, &environmentError{fmt.Errorf("metrics: %w", err)}
+		}
 	}
-	listener, err := net.Listen("tcp", address)
-	if err != nil {
-		return &environmentError{fmt.Errorf("metrics: %w", err)}
+	return listener, nil
+}
+
+// serveBeside runs a service with its HTTP endpoints at listener (nil for none),
+// which it closes, until ctx ends or either fails.
+func serveBeside(ctx context.Context, listener net.Listener, handler http.Handler, run func(context.Context) error) error {
+	if listener == nil {
+		return run(ctx)
 	}
 	group, ctx := errgroup.WithContext(ctx)
 	server := &http.Server{Handler: handler, ReadHeaderTimeout: 10 * time.Second}

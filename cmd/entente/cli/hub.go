@@ -43,6 +43,10 @@ func newHubRun() *cobra.Command {
 			if err := loaded.Listen(); err != nil {
 				return &environmentError{err}
 			}
+			beside, err := listenBeside(loaded.Metrics)
+			if err != nil {
+				return err
+			}
 			failed := make(chan error, 1)
 			loaded.Config.Software = software()
 			loaded.Config.Exit = func(err error) { failed <- err }
@@ -52,7 +56,7 @@ func newHubRun() *cobra.Command {
 			}
 			log.Info("hub node runs", "agents", loaded.Config.Agents.Addr().String(), "nodes", loaded.Nodes,
 				"admin", loaded.Config.Admin)
-			return serveBeside(c.Context(), loaded.Metrics, h.Handler(), func(ctx context.Context) error {
+			return serveBeside(c.Context(), beside, h.Handler(), func(ctx context.Context) error {
 				return runHub(ctx, h, failed)
 			})
 		},
