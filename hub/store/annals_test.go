@@ -26,11 +26,13 @@ type annals struct {
 	head  crdt.Offset     // what the list has seen
 	next  map[crdt.Author]crdt.Seq
 	twin  map[crdt.Key][]listed
+	since int64 // when the history began
+	none  bool  // the pact keeps none
 }
 
 type listed struct {
 	offset crdt.Offset
-	millis int64
+	millis int64 // 0: it became current while no history was kept, and is known until it is replaced
 	digest crdt.Digest
 }
 
@@ -38,7 +40,7 @@ func newAnnals(t testing.TB, days int) *annals {
 	t.Helper()
 	a := &annals{
 		Machine: state.New(), t: t, dir: t.TempDir(),
-		next: map[crdt.Author]crdt.Seq{}, twin: map[crdt.Key][]listed{},
+		next: map[crdt.Author]crdt.Seq{}, twin: map[crdt.Key][]listed{}, since: now,
 	}
 	a.open()
 	a.entry(now, &command.Found{Hub: command.HubID{1}, Epoch: epoch})
@@ -101,6 +103,9 @@ func (a *annals) entry(millis int64, cs ...command.Command) state.Result {
 		a.twin[key] = append(a.twin[key], listed{s.Offset, a.clock, s.Register.Digest})
 	}
 	a.head = slice.Head
+	if a.none {
+		a.forget()
+	}
 	return res
 }
 
@@ -113,6 +118,29 @@ func (a *annals) agree(millis int64, version uint32, days int) {
 		Limits: pact.Limits{HistoryDays: days},
 	}
 	a.entry(millis, &command.PutPact{Document: p.Encode()})
+}
+
+// end ends the history.
+func (a *annals) end(millis int64, version uint32) {
+	a.t.Helper()
+	a.agree(millis, version, pact.HistoryNone)
+	a.none = true
+	a.forget()
+}
+
+// forget drops from the list what nobody can ask for any more.
+func (a *annals) forget() {
+	for key, all := range a.twin {
+		last := all[len(all)-1]
+		a.twin[key] = []listed{{last.offset, 0, last.digest}}
+	}
+}
+
+// begin begins another history.
+func (a *annals) begin(millis int64, version uint32, days int) {
+	a.t.Helper()
+	a.agree(millis, version, days)
+	a.none, a.since = false, millis
 }
 
 func record(n int) crdt.RecordID { return crdt.RecordID{0: 1, 15: byte(n)} }
@@ -154,6 +182,9 @@ func (a *annals) checkpoint() {
 		if err := a.store.Verify(); err != nil {
 			a.t.Fatal(err)
 		}
+	}
+	if n := a.rows(); uint64(n) != a.store.kept.count {
+		a.t.Fatalf("%d rows of history, but the sum in the meta row has %d", n, a.store.kept.count)
 	}
 }
 
@@ -225,7 +256,10 @@ func (a *annals) compare(millis int64) {
 			a.t.Fatalf("as of %d: %v", millis-now, err)
 		}
 		want, ok := a.want(key, millis)
-		if ok != (len(got.Versions) == 1) || len(got.Unknown) > 0 {
+		all := a.twin[key]
+		gone := ok && want.millis == 0 && want != all[len(all)-1]
+		ok = ok && !gone
+		if ok != (len(got.Versions) == 1) || gone != (len(got.Unknown) == 1) {
 			a.t.Fatalf("%s as of %d: %d versions, %d unknown, want %v", key, millis-now, len(got.Versions), len(got.Unknown), want)
 		}
 		if !ok {
@@ -261,7 +295,7 @@ func (a *annals) timelines(from int64) {
 	for key, all := range a.twin {
 		var want []listed
 		for i, l := range all {
-			if i == len(all)-1 || all[i+1].millis > from {
+			if i == len(all)-1 || all[i+1].millis > from && l.millis > 0 {
 				want = append(want, l)
 			}
 		}

@@ -104,7 +104,8 @@ func (w *writer) history(c *state.Changes) error {
 // prune looks at rows of the checkpoint before, from where it ended the last time,
 // and removes those that may go: whose successor, which is there too, became
 // current before the cut. So of every register the version that was current at the
-// cut stays, and all after it.
+// cut stays, and all after it. A row that went is no predecessor: it would go twice,
+// and out of the sum of the history twice.
 func (w *writer) prune(c *state.Changes, rowsMax int) error {
 	txn := w.db.NewTransactionAt(w.from, false)
 	defer txn.Discard()
@@ -112,10 +113,11 @@ func (w *writer) prune(c *state.Changes, rowsMax int) error {
 	options.Prefix = []byte{kindKept}
 	it := txn.NewIterator(options)
 	defer it.Close()
-	var before keptRow
+	var before keptRow // the row before, if it stays so far
+	last := w.pruned   // of what was looked at
 	for it.Seek(append([]byte{kindKept}, w.pruned...)); it.Valid(); it.Next() {
 		if rowsMax--; rowsMax < 0 {
-			w.pruned = before.key[1:] // its successor is not known yet
+			w.pruned = last // its successor is not known yet
 			return nil
 		}
 		row, err := readKeptRow(it.Item())
@@ -124,16 +126,17 @@ func (w *writer) prune(c *state.Changes, rowsMax int) error {
 		}
 		pact, _ := keptPact(row.key)
 		cut, kept := c.Cut(pact)
+		stays := row
 		switch {
 		case !kept, row.Offset <= cut.Head:
-			err = w.drop(&row)
+			err, stays = w.drop(&row), keptRow{}
 		case before.precedes(&row) && row.Millis < cut.Millis:
 			err = w.drop(&before)
 		}
 		if err != nil {
 			return err
 		}
-		before = row
+		before, last = stays, row.key[1:]
 	}
 	w.pruned = nil
 	return nil

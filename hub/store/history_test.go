@@ -21,42 +21,87 @@ func prunesLittle(t testing.TB) {
 	t.Cleanup(func() { pruneMin = was })
 }
 
-// TestHistoryTwin: whatever was written, checkpointed, crashed over, pruned and
-// moved, every time within the retention is answered as the list of all versions
-// answers it.
+// TestHistoryTwin: whatever was written, checkpointed, crashed over, pruned,
+// moved, ended and begun again, every time within the retention is answered as the
+// list of all versions answers it, and the sum of the history is that of its rows.
 func TestHistoryTwin(t *testing.T) {
 	prunesLittle(t)
 	for seed := range uint64(6) {
 		t.Run(fmt.Sprint(seed), func(t *testing.T) {
 			r := rand.New(rand.NewPCG(seed, 1))
 			a := newAnnals(t, 2)
-			clock := now
-			for range 150 {
-				switch n := r.IntN(40); {
+			clock, version := now, uint32(1)
+			for range 200 {
+				switch n := r.IntN(42); {
 				case n < 30:
 					clock += r.Int64N(state.DayMillis / 4)
 					back := r.Int64N(3) * state.DayMillis / 5 // another leader's clock may be behind
-					a.edit(clock-back, []crdt.Site{"acme", "globex"}[r.IntN(2)], r.IntN(5), r.IntN(3) == 0)
+					a.edit(max(clock-back, a.since), []crdt.Site{"acme", "globex"}[r.IntN(2)], r.IntN(5), r.IntN(3) == 0)
 				case n < 36:
 					a.checkpoint()
 				case n < 38:
 					a.crash()
 				case n < 39:
 					a.move()
-				default:
-					horizon := max(now, a.clock-2*state.DayMillis)
-					for range 3 {
-						a.compare(horizon + r.Int64N(a.clock-horizon+1))
+				case n < 40:
+					clock += 3 * state.DayMillis // all but what is current is older than the retention
+					a.edit(clock, "acme", r.IntN(5), false)
+				case n < 41:
+					version++
+					if a.none {
+						a.begin(clock, version, 2)
+					} else {
+						a.end(clock, version)
 					}
-					a.compare(horizon)
-					a.timelines(horizon)
+				case !a.none:
+					a.answers(r)
 				}
 			}
-			a.compare(max(now, a.clock-2*state.DayMillis))
-			a.timelines(max(now, a.clock-2*state.DayMillis))
+			if a.none {
+				a.begin(clock, version+1, 2)
+			}
+			a.answers(r)
 			a.scrub()
 		})
 	}
+}
+
+// answers asks for times that may be asked for, the oldest of them too.
+func (a *annals) answers(r *rand.Rand) {
+	a.t.Helper()
+	horizon := max(a.since, a.clock-2*state.DayMillis)
+	for range 3 {
+		a.compare(horizon + r.Int64N(a.clock-horizon+1))
+	}
+	a.compare(horizon)
+	a.timelines(horizon)
+}
+
+// TestHistoryBeginsAgain: what an ended history leaves is no predecessor in
+// the next one: a pass that drops it does not drop it again for its successor.
+func TestHistoryBeginsAgain(t *testing.T) {
+	prunesLittle(t)
+	a := newAnnals(t, 2)
+	for i := range 50 {
+		a.edit(now+int64(i), "acme", i%5, false)
+	}
+	a.checkpoint()
+	a.end(now+100, 2)
+	a.begin(now+101, 3, 2)
+	for i := range 5 {
+		a.edit(now+102, "acme", i, false)
+	}
+	a.checkpoint() // prunes a piece of the 50
+	later := now + 30*state.DayMillis
+	for range 20 {
+		a.edit(later, "acme", 9, false)
+		a.checkpoint()
+	}
+	if n := a.rows(); n != 5+20 {
+		t.Fatalf("%d rows, want one of each of 5 registers and 20 of the last", n)
+	}
+	a.scrub()
+	a.compare(later)
 }
 
 func (a *annals) scrub() {
