@@ -199,3 +199,45 @@ func TestOfferPact(t *testing.T) {
 		t.Errorf("garbage: %+v", r)
 	}
 }
+
+// What one history has decided about two versions is not asked again when the
+// greater one comes back before the record of the lesser, even if its author did
+// not know where the version that he saw was born.
+func TestOffersKeepWhatHistoryDecided(t *testing.T) {
+	k := key(1, "title")
+	first := edit(author("globex", 1), 1, k, 1, "first")
+	rival := edit(author("acme", 1), 1, k, 2, "had not seen the first")
+	next := edit(author("acme", 1), 2, k, 3, "seen the rival only")
+	next.Base.Pred = rival.ID() // at once: the rival had no answer yet
+	l := newLog(t)
+	for _, op := range []crdt.Op{first, rival, next} {
+		if r := l.publish(epochOne, crdt.OpID{}, op)[0]; r.Outcome != state.OutcomeApplied {
+			t.Fatalf("%s: %+v", op.ID(), r)
+		}
+	}
+	want, err := l.m.Pact(tickets)
+	if err != nil {
+		t.Fatal(err)
+	}
+	var back []command.Offered // what is newer than the backup, the newest version first
+	for _, s := range feedAll(t, l.m, crdt.Position{Epoch: epochOne, Offset: 1}, 100) {
+		o := command.Offered{Op: s.Register.Op, Birth: s.Register.Birth}
+		back = append([]command.Offered{o}, back...)
+	}
+	if len(back) != 2 || back[0].Op.ID() != next.ID() {
+		t.Fatalf("the record and the newest version were to come back, not %+v", back)
+	}
+
+	l = newLog(t)
+	l.publish(epochOne, crdt.OpID{}, first)
+	l.apply(&command.Fork{Parent: epochOne, Child: 0xe2})
+	res := l.apply(&command.Offer{Site: "acme", Agent: "main", Pact: tickets, Epoch: 0xe2, Registers: back}).Commands[0]
+	for i, r := range res.Ops {
+		if r.Outcome != state.OutcomeApplied {
+			t.Fatalf("register %d: %+v", i, r)
+		}
+	}
+	if got, _ := l.m.Pact(tickets); got.Digest.Registers != want.Digest.Registers {
+		t.Fatalf("digest %+v, before %+v", got.Digest, want.Digest)
+	}
+}
