@@ -107,6 +107,25 @@ func TestTokenRace(t *testing.T) {
 	}
 }
 
+// An answer that is lost costs no token: the same key may ask again, and no other one.
+func TestLostAnswerOfEnrol(t *testing.T) {
+	c := enrolling(t, 3)
+	one := token(t, c, "n4", time.Now().Add(time.Hour))
+	key, err := enrol.NewKey()
+	if err != nil {
+		t.Fatal(err)
+	}
+	at := c.Leader().NodeAddress()
+	for range 2 {
+		if _, err := enrol.EnrolKey(t.Context(), at, one, "localhost:7001", "localhost:7002", key); err != nil {
+			t.Fatal(err)
+		}
+	}
+	if _, err := enrol.Enrol(t.Context(), at, one, "localhost:7001", "localhost:7002"); codeOf(err) != "token.invalid" {
+		t.Fatalf("another key: %v", err)
+	}
+}
+
 // Who enrolled and has not joined can be removed: a thief's certificate opens nothing
 // from then on, and the name is gone.
 func TestWhoHasNotJoinedIsRemoved(t *testing.T) {

@@ -59,12 +59,39 @@ func listens(address string) string {
 	return ":" + port
 }
 
-// write makes the node's files; nothing is overwritten. tail is the part of the
-// configuration that says how the hub begins.
-func (f *placeFlags) write(pair authority.Pair, ca []byte, tail string) (string, error) {
+// Names of a node's files besides its configuration.
+const (
+	nodeKeyFile  = "node.key"
+	nodeCertFile = "node.crt"
+	nodeCAFile   = "ca.crt"
+)
+
+// prepare does what may fail here before a token is used: it makes the directory,
+// sees that no other file of the node is there, and keeps its key in it. A key that
+// an earlier try left is used again: it may ask again with its token.
+func (f *placeFlags) prepare() (keyPEM []byte, err error) {
 	if err := os.MkdirAll(f.dir, 0o700); err != nil {
-		return "", err
+		return nil, err
 	}
+	for _, name := range []string{nodeCertFile, nodeCAFile, hubFile} {
+		if _, err := os.Lstat(filepath.Join(f.dir, name)); !errors.Is(err, os.ErrNotExist) {
+			return nil, errors.Join(err, &usageError{fmt.Errorf("%s holds a node's %s already; the token was not used", f.dir, name)})
+		}
+	}
+	file := filepath.Join(f.dir, nodeKeyFile)
+	keyPEM, err = os.ReadFile(file)
+	if !errors.Is(err, os.ErrNotExist) {
+		return keyPEM, err
+	}
+	if keyPEM, err = enrol.NewKey(); err != nil {
+		return nil, err
+	}
+	return keyPEM, writeNew(file, keyPEM, 0o600)
+}
+
+// write makes the node's files but for its key; nothing is overwritten. tail is the part of the
+// configuration that says how the hub begins.
+func (f *placeFlags) write(certPEM, ca []byte, tail string) (string, error) {
 	var pacts []string
 	for _, p := range f.pacts {
 		abs, err := filepath.Abs(p)
@@ -77,9 +104,8 @@ func (f *placeFlags) write(pair authority.Pair, ca []byte, tail string) (string,
 		"listen: {agents: %q, nodes: %q}\npacts: [%s]\n%s", listens(f.agents), listens(f.nodes), strings.Join(pacts, ", "), tail)
 	file := filepath.Join(f.dir, hubFile)
 	return file, errors.Join(
-		writeNew(filepath.Join(f.dir, "node.key"), pair.KeyPEM, 0o600),
-		writeNew(filepath.Join(f.dir, "node.crt"), pair.CertPEM, 0o644),
-		writeNew(filepath.Join(f.dir, "ca.crt"), ca, 0o644),
+		writeNew(filepath.Join(f.dir, nodeCertFile), certPEM, 0o644),
+		writeNew(filepath.Join(f.dir, nodeCAFile), ca, 0o644),
 		writeNew(file, []byte(text), 0o644))
 }
 
@@ -137,11 +163,12 @@ func (f *placeFlags) found(node identity.Node) (string, error) {
 	err = errors.Join(
 		writeNew(filepath.Join(dir, caKeyFile), root.KeyPEM, 0o600),
 		writeNew(filepath.Join(dir, caCertFile), root.CertPEM, 0o644),
-		writeNew(filepath.Join(dir, hubIDFile), []byte(node.Hub+"\n"), 0o644))
+		writeNew(filepath.Join(dir, hubIDFile), []byte(node.Hub+"\n"), 0o644),
+		writeNew(filepath.Join(f.dir, nodeKeyFile), pair.KeyPEM, 0o600))
 	if err != nil {
 		return "", err
 	}
-	return f.write(pair, root.CertPEM, fmt.Sprintf("peers: {%s: {nodes: %q, agents: %q}}\n"+
+	return f.write(pair.CertPEM, root.CertPEM, fmt.Sprintf("peers: {%s: {nodes: %q, agents: %q}}\n"+
 		"authority: {cert: authority/ca.crt, key: authority/ca.key}\n", node.Name, f.nodes, f.agents))
 }
 
@@ -227,10 +254,11 @@ func newHubJoin() *cobra.Command {
 			if err != nil {
 				return &usageError{fmt.Errorf("--token-file: %w", err)}
 			}
-			if _, err := os.Stat(filepath.Join(f.dir, hubFile)); err == nil {
-				return &usageError{fmt.Errorf("%s holds a node's files already; the token was not used", f.dir)}
+			key, err := f.prepare()
+			if err != nil {
+				return err
 			}
-			granted, err := enrol.Enrol(c.Context(), args[0], token, f.nodes, f.agents)
+			granted, err := enrol.EnrolKey(c.Context(), args[0], token, f.nodes, f.agents, key)
 			if err != nil {
 				return err
 			}
@@ -238,7 +266,7 @@ func newHubJoin() *cobra.Command {
 			for _, n := range granted.Nodes {
 				nodes = append(nodes, fmt.Sprintf("%q", n))
 			}
-			file, err := f.write(granted.Pair, granted.CA, fmt.Sprintf("join: [%s]\nreached: {nodes: %q, agents: %q}\n",
+			file, err := f.write(granted.Pair.CertPEM, granted.CA, fmt.Sprintf("join: [%s]\nreached: {nodes: %q, agents: %q}\n",
 				strings.Join(nodes, ", "), f.nodes, f.agents))
 			if err != nil {
 				return err
