@@ -140,6 +140,9 @@ func (m *Machine) Persisted(c *Changes) {
 	if c.generation != m.generation || m.source == nil {
 		return // the state has been replaced since, or nobody has its pages
 	}
+	if c.Archive != nil {
+		m.archive = nil
+	}
 	for _, p := range m.pacts {
 		p.history.persisted(c.Meta.Index)
 	}

@@ -97,11 +97,15 @@ func (d *disk) write(t tb, c *state.Changes) {
 	for _, name := range c.Emptied {
 		put(name, nil)
 	}
+	keep := func(message []byte) error {
+		d.history = append(d.history, written{c.Meta.Index, slices.Clone(message)})
+		return nil
+	}
+	if c.Archive != nil {
+		check(t, c.Archive.Each(keep))
+	}
 	for i := range c.Kept {
-		_ = c.Kept[i].Each(func(message []byte) error {
-			d.history = append(d.history, written{c.Meta.Index, slices.Clone(message)})
-			return nil
-		})
+		check(t, c.Kept[i].Each(keep))
 	}
 }
 

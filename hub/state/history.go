@@ -152,7 +152,7 @@ func (h *history) persisted(index uint64) {
 
 // takeHistory adds what pacts keep, and may drop, to c.
 func (m *Machine) takeHistory(c *Changes) {
-	if m.archive != nil && !m.archived {
+	if m.archive != nil && !m.archived && m.index > m.taken { // else a store would not write it
 		c.Archive, m.archived = m.archive, true
 	}
 	for _, name := range m.names() {

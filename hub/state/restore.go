@@ -49,11 +49,7 @@ func (m *Machine) restore(img *Image, source Source, keptMax int) error {
 			return err
 		}
 	}
-	if err := m.take(l, source, keptMax); err != nil {
-		return err
-	}
-	m.archive = img.History
-	return nil
+	return m.take(l, img.History, source, keptMax)
 }
 
 // FullChanges returns an image as Changes to nothing, checked as Restore does.
@@ -271,14 +267,16 @@ func (l *Loader) finish() error {
 // are those of Restore. Afterwards nothing is dirty. Of pages that source has, at
 // most keptMax bytes stay in memory.
 func (m *Machine) Load(l *Loader, source Source, keptMax int) error {
-	if err := m.take(l, source, keptMax); err != nil {
+	if err := m.take(l, nil, source, keptMax); err != nil {
 		return err
 	}
 	m.taken = m.index
 	return nil
 }
 
-func (m *Machine) take(l *Loader, source Source, keptMax int) error {
+// take replaces the state by a loaded one. archive is the history of it that source
+// lacks, nil if that is none.
+func (m *Machine) take(l *Loader, archive Archive, source Source, keptMax int) error {
 	if err := l.finish(); err != nil {
 		return err
 	}
@@ -289,7 +287,7 @@ func (m *Machine) take(l *Loader, source Source, keptMax int) error {
 	m.index, m.hub, m.epoch, m.pacts = l.meta.Index, l.meta.Hub, l.meta.Epoch, l.pacts
 	m.roster = l.roster
 	m.auditIndex, m.auditPacts = l.meta.AuditIndex, l.meta.AuditPacts
-	m.clock, m.keepers, m.archive, m.archived = l.meta.ClockMillis, 0, nil, false
+	m.clock, m.keepers, m.archive, m.archived = l.meta.ClockMillis, 0, archive, false
 	for _, p := range l.pacts {
 		if p.history != nil {
 			m.keepers++
