@@ -83,8 +83,9 @@ type Pending struct {
 	parts     []part
 	retry     time.Duration
 	leader    string
-	offered   int  // registers among results, if it is an offer
-	offer     bool // and not a batch
+	offered   int         // registers among results, if it is an offer
+	offer     bool        // and not a batch
+	end       func() bool // starts the part that completes an offer, nil if it is started
 }
 
 // part is a run of the batch's ops that went into the log as one command.
@@ -217,25 +218,39 @@ func (p *Pending) failed(from int, err error) {
 	}
 }
 
+// settle answers the results of a part up to end, and reports whether its outcome
+// is known. Later parts may be applied where it is not.
+func (p *Pending) settle(ctx context.Context, part part, end int) bool {
+	result, err := part.wait(ctx)
+	if err != nil {
+		p.failed(part.from, err)
+		return false
+	}
+	for j := range result.Ops[:min(len(result.Ops), end-part.from)] {
+		r := result.Ops[j]
+		p.results[part.from+j] = wire.OpResult{
+			Outcome: wire.Outcome(r.Outcome), Reason: wire.Reason(r.Reason), Offset: r.Offset,
+		}
+	}
+	return true
+}
+
 // Wait returns the answer to the batch, one result per op, when everything that
-// went into the log is applied, or its outcome can no longer be known. Call it once.
+// went into the log is applied, or its outcome can no longer be known. The end of
+// an offer says that all of it is here, so that it goes into the log only when
+// everything before it was applied: any of that may be turned away from the queue.
+// Call it once.
 func (p *Pending) Wait(ctx context.Context) wire.BatchResult {
+	whole := true
 	for i, part := range p.parts {
 		end := len(p.results)
 		if i+1 < len(p.parts) {
 			end = p.parts[i+1].from
 		}
-		result, err := part.wait(ctx)
-		if err != nil {
-			p.failed(part.from, err)
-			continue // later parts may yet be applied; they are answered by what became of them
-		}
-		for j := range result.Ops[:min(len(result.Ops), end-part.from)] {
-			r := result.Ops[j]
-			p.results[part.from+j] = wire.OpResult{
-				Outcome: wire.Outcome(r.Outcome), Reason: wire.Reason(r.Reason), Offset: r.Offset,
-			}
-		}
+		whole = p.settle(ctx, part, end) && whole
+	}
+	if p.end != nil && whole && p.end() {
+		p.settle(ctx, p.parts[len(p.parts)-1], len(p.results))
 	}
 	answer := wire.BatchResult{
 		Batch: p.batch, Results: p.results, TimeMillis: p.admission.cfg.Now().UnixMilli(),

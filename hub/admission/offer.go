@@ -16,7 +16,8 @@ import (
 	"github.com/entente-sync/entente/proto/wire"
 )
 
-// AdmitOffer starts what of o may go into the log, and returns at once. Parts
+// AdmitOffer starts what of o may go into the log, and returns at once. The end of
+// one that is cut waits for what is before it: see Pending.Wait. Parts
 // of one offer must be admitted in the order sent, by one goroutine. That only
 // ops of members come, and only what a member may write, Apply decides.
 func (a *Admission) AdmitOffer(who identity.Agent, o wire.Offer) *Pending {
@@ -45,6 +46,11 @@ func (a *Admission) AdmitOffer(who identity.Agent, o wire.Offer) *Pending {
 	}
 	from := 0
 	for _, c := range whole.Split(replica.CommandBytesMax) {
+		if c.End != nil && from > 0 {
+			p.end = func() bool { return p.start(c, from) }
+			p.turnAway(from, wire.ReasonHubBusy, 0) // as long as it is not started
+			return p
+		}
 		if !p.start(c, from) {
 			return p
 		}

@@ -98,6 +98,40 @@ func TestLargeOfferIsCut(t *testing.T) {
 	}
 }
 
+// waitLog fails one of the commands that it took.
+type waitLog struct {
+	offerLog
+	fail int // number of the command
+	err  error
+}
+
+func (l *waitLog) Start(c command.Command) (func(context.Context) (state.CommandResult, error), error) {
+	wait, err := l.offerLog.Start(c)
+	if len(l.taken) == l.fail {
+		return func(context.Context) (state.CommandResult, error) { return state.CommandResult{}, l.err }, nil
+	}
+	return wait, err
+}
+
+// The end says that all of an offer is here: it stays out of the log if a part
+// before it was turned away from the queue, where others have as much right.
+func TestEndOfOfferWaits(t *testing.T) {
+	log := &waitLog{offerLog: offerLog{result: takenWhole}, fail: 2, err: replica.ErrBusy}
+	a, told := offerTo(log)
+	result := a.AdmitOffer(who, offerOf(17, 60_000)).Wait(t.Context())
+	for i, c := range log.taken {
+		if c.(*command.Offer).End != nil {
+			t.Errorf("command %d has the end", i)
+		}
+	}
+	if last := result.Results[17]; last.Outcome != wire.OutcomeRetry || last.Reason != wire.ReasonHubBusy || result.RetryAfter <= 0 {
+		t.Errorf("the end is answered with %+v, wait %s", last, result.RetryAfter)
+	}
+	if first := result.Results[0]; first.Outcome != wire.OutcomeApplied || !slices.Equal(*told, []bool{false}) {
+		t.Errorf("the first register is answered with %+v, told %v", first, *told)
+	}
+}
+
 // What is turned away never reaches the log, whole as it came.
 func TestOfferTurnedAway(t *testing.T) {
 	stranger := identity.Agent{Site: "initech", Name: "main"}

@@ -21,6 +21,9 @@ func FlowOf(c Command) Flow {
 // Flow makes a batch the work of the site that sent it.
 func (c *Publish) Flow() Flow { return Flow{c.Pact, c.Site} }
 
+// Flow makes an offer the work of the site that sent it.
+func (c *Offer) Flow() Flow { return Flow{c.Pact, c.Site} }
+
 // Encoded is a command as it stands in an entry. Its length is what it takes of
 // EntryBytesMax.
 type Encoded []byte
