@@ -86,15 +86,17 @@ func newAcceptances() acceptances {
 	return acceptances{pacts: map[crdt.Pact]map[crdt.Site]acceptance{}, sites: map[crdt.Site]int{}}
 }
 
-// add remembers one, or reports false if the site's share is used up.
+// add remembers one, or reports false if the site's share is used up, by words
+// that still count.
 func (a *acceptances) add(name crdt.Pact, site crdt.Site, document []byte, now time.Time) bool {
 	a.mu.Lock()
 	defer a.mu.Unlock()
 	of := a.pacts[name]
 	if _, known := of[site]; !known {
-		if a.sites[site] >= wire.PactsMax {
+		if a.sites[site] >= wire.PactsMax && !a.expire(site, now) {
 			return false
 		}
+		of = a.pacts[name] // expire may have dropped it
 		a.sites[site]++
 	}
 	if of == nil {
@@ -103,6 +105,27 @@ func (a *acceptances) add(name crdt.Pact, site crdt.Site, document []byte, now t
 	}
 	of[site] = acceptance{sha256.Sum256(document), now}
 	return true
+}
+
+// expire drops what a site said too long ago, and reports whether there was any.
+func (a *acceptances) expire(site crdt.Site, now time.Time) (some bool) {
+	for name, of := range a.pacts {
+		if got, ok := of[site]; ok && now.Sub(got.at) > acceptedFor {
+			a.drop(name, site)
+			some = true
+		}
+	}
+	return some
+}
+
+// drop forgets what one site said of one pact, which is there.
+func (a *acceptances) drop(name crdt.Pact, site crdt.Site) {
+	if delete(a.pacts[name], site); len(a.pacts[name]) == 0 {
+		delete(a.pacts, name)
+	}
+	if a.sites[site]--; a.sites[site] == 0 {
+		delete(a.sites, site)
+	}
 }
 
 // missing returns who of the members has not accepted document, sorted.
@@ -124,11 +147,21 @@ func (a *acceptances) forget(name crdt.Pact) {
 	a.mu.Lock()
 	defer a.mu.Unlock()
 	for site := range a.pacts[name] {
-		if a.sites[site]--; a.sites[site] == 0 {
-			delete(a.sites, site)
+		a.drop(name, site)
+	}
+}
+
+// settled drops what was said of a document that is in force; what was said of a
+// later one stays.
+func (a *acceptances) settled(name crdt.Pact, document []byte) {
+	a.mu.Lock()
+	defer a.mu.Unlock()
+	in := sha256.Sum256(document)
+	for site, got := range a.pacts[name] {
+		if got.document == in {
+			a.drop(name, site)
 		}
 	}
-	delete(a.pacts, name)
 }
 
 // AcceptPact takes in that a site has accepted a pact document, and puts it in
@@ -149,6 +182,7 @@ func (a *Admission) AcceptPact(ctx context.Context, who identity.Agent, document
 	if held, err := a.cfg.State.Pact(next.Name); err == nil {
 		switch {
 		case slices.Equal(held.Document, document):
+			a.accepted.settled(next.Name, document)
 			return wire.Acceptance{Version: next.Version}, nil
 		case held.Pact.Version >= next.Version:
 			return wire.Acceptance{}, wire.Errorf(wire.ReasonPactVersion,
