@@ -44,7 +44,10 @@ const (
 func (q *quotas) take(now time.Time, key quotaKey, site, pact Rate, ops, bytes int) (wire.Reason, time.Duration) {
 	q.mu.Lock()
 	defer q.mu.Unlock()
-	one, all := q.entry(now, key), q.entry(now, quotaKey{pact: key.pact})
+	if len(q.entries) >= q.sweepAt {
+		q.sweep(now) // before either entry is had: a sweep forgets one that is still empty
+	}
+	one, all := q.entry(key), q.entry(quotaKey{pact: key.pact})
 	opsWait := max(
 		one.ops.wait(now, site.Ops, wire.BatchOpsMax, ops),
 		all.ops.wait(now, pact.Ops, pactBatches*wire.BatchOpsMax, ops),
@@ -66,12 +69,9 @@ func (q *quotas) take(now time.Time, key quotaKey, site, pact Rate, ops, bytes i
 	return "", 0
 }
 
-func (q *quotas) entry(now time.Time, key quotaKey) *quota {
+func (q *quotas) entry(key quotaKey) *quota {
 	if e := q.entries[key]; e != nil {
 		return e
-	}
-	if len(q.entries) >= q.sweepAt {
-		q.sweep(now)
 	}
 	e := &quota{}
 	q.entries[key] = e
@@ -107,12 +107,18 @@ func (b *bucket) wait(now time.Time, perSecond, burstMin, n int) time.Duration {
 	if excess <= 0 {
 		return 0
 	}
-	return max(time.Millisecond, time.Duration(excess/float64(max(1, perSecond))*float64(time.Second)))
+	back := max(0, b.at.Sub(now)) // a clock that went back must come forward again first
+	return max(time.Millisecond, back+time.Duration(excess/float64(max(1, perSecond))*float64(time.Second)))
 }
 
-// flow lets flow back what was taken. A clock that goes back gives nothing.
+// flow lets flow back what was taken. A clock that goes back gives nothing, nor
+// does it when it comes forward again over time that was counted.
 func (b *bucket) flow(now time.Time) {
-	if passed := now.Sub(b.at); passed > 0 && !b.at.IsZero() {
+	passed := now.Sub(b.at)
+	if passed <= 0 {
+		return
+	}
+	if !b.at.IsZero() {
 		b.taken = max(0, b.taken-passed.Seconds()*float64(b.perSecond))
 	}
 	b.at = now

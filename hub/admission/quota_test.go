@@ -96,6 +96,40 @@ func TestQuotaProperties(t *testing.T) {
 	})
 }
 
+// The entry of a new pact makes the quotas sweep, which must not forget the entry of
+// its site: what is taken counts at once.
+func TestQuotaOfNewMemberCounts(t *testing.T) {
+	q := newQuotas()
+	now, site := time.Unix(1000, 0), Rate{1000, 1 << 30}
+	for i := 0; len(q.entries) < q.sweepAt-1; i++ {
+		pact := crdt.Pact("busy")
+		q.take(now, quotaKey{pact, crdt.Site(fmt.Sprint("site", i))}, site, much, 1024, 1)
+	}
+	for i, want := range []wire.Reason{"", wire.ReasonQuotaOps} {
+		if reason, _ := q.take(now, acme, site, much, 1024, 1); reason != want {
+			t.Fatalf("batch %d: %q, want %q", i, reason, want)
+		}
+	}
+}
+
+// Time that a clock goes back is not counted twice.
+func TestQuotaClockBack(t *testing.T) {
+	q := newQuotas()
+	now, site := time.Unix(1000, 0), Rate{1000, 1 << 30}
+	take := func(at time.Time, n int) wire.Reason {
+		reason, _ := q.take(at, acme, site, much, n, 1)
+		return reason
+	}
+	if take(now, 1024) != "" || take(now, 976) != "" {
+		t.Fatal("the burst of two seconds is refused")
+	}
+	for range 3 {
+		if take(now.Add(-time.Second), 1000) == "" || take(now, 1000) == "" {
+			t.Fatal("a clock that went back and forth gave tokens")
+		}
+	}
+}
+
 // A hundred thousand pacts that don't exist, and sites that are no members,
 // leave nothing behind; nor do members, once they have been quiet for a while.
 func TestNamesLeaveNoTrace(t *testing.T) {
