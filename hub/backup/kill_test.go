@@ -10,6 +10,7 @@ import (
 	"os/exec"
 	"path/filepath"
 	"strings"
+	"syscall"
 	"testing"
 	"time"
 )
@@ -49,12 +50,16 @@ func TestRestoreIsKilled(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
+	tried, killed := 0, 0
 	for _, sight := range []string{
 		"n1", "n1/*", "n1/state", "n1/state/state-*", "n1/state/state-*/*", "n1/state/CURRENT", "n1/log", "n1/log/*", "n1/snapshots", "n1/snapshots/*",
 	} {
 		t.Run(sight, func(t *testing.T) {
 			to := target(t)
-			killAt(t, to.Dir, filepath.Join(filepath.Dir(to.Dir), sight))
+			tried++
+			if killAt(t, to.Dir, filepath.Join(filepath.Dir(to.Dir), sight)) {
+				killed++
+			}
 			_, err := Restore(bytes.NewReader(b), to)
 			if err != nil && !is(err, CodeNotEmpty) {
 				t.Fatal(err)
@@ -75,11 +80,14 @@ func TestRestoreIsKilled(t *testing.T) {
 			}
 		})
 	}
+	if killed < tried/2 {
+		t.Errorf("%d of %d restores were killed, the others had ended", killed, tried)
+	}
 }
 
 // killAt restores in a process of its own, which it kills when something matches
-// the pattern, or lets end before.
-func killAt(t *testing.T, dir, pattern string) {
+// the pattern, or lets end before; true: the kill ended it.
+func killAt(t *testing.T, dir, pattern string) bool {
 	t.Helper()
 	self, err := os.Executable()
 	if err != nil {
@@ -97,15 +105,21 @@ func killAt(t *testing.T, dir, pattern string) {
 			if err := errors.Join(err, cmd.Process.Kill()); err != nil && !errors.Is(err, os.ErrProcessDone) {
 				t.Fatal(err)
 			}
-			t.Logf("killed, or done just before: %v", <-ended)
-			return
+			var exit *exec.ExitError
+			err = <-ended
+			t.Logf("killed, or done just before: %v", err)
+			if !errors.As(err, &exit) {
+				return false
+			}
+			status, ok := exit.Sys().(syscall.WaitStatus)
+			return ok && status.Signaled() && status.Signal() == syscall.SIGKILL
 		}
 		select {
 		case err := <-ended:
 			if err != nil {
 				t.Fatalf("the restore ended by itself: %v", err)
 			}
-			return
+			return false
 		case <-time.After(100 * time.Microsecond):
 		}
 	}
