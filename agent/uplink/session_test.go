@@ -149,6 +149,44 @@ func TestHubNamesTheWait(t *testing.T) {
 	})
 }
 
+// A node that served and then sends the agent to another one ends what was waited
+// before: the other nodes are tried at once, one that is dead among them. After any
+// other end of a short session the waits go on growing.
+func TestSentOnIsNoFailure(t *testing.T) {
+	for reason, within := range map[wire.Reason]time.Duration{
+		wire.ReasonHubDraining: time.Second, wire.ReasonLeaderMoved: time.Second, wire.ReasonHubInternal: 0,
+	} {
+		t.Run(string(reason), func(t *testing.T) {
+			const dead, served = 6, 20 * time.Second
+			h := &hub{}
+			h.greet = func(*wire.Welcome) error {
+				if n := len(h.greets); n <= dead || n == dead+2 {
+					return errors.New("nobody is there")
+				}
+				return nil
+			}
+			h.subscribe = func(ctx context.Context, _ crdt.Pact, _ crdt.Position, s wire.FeedStream) error {
+				if h.greeted() > dead+1 {
+					return beat(ctx, s, wire.Slice{Cursor: crdt.Position{Epoch: 1}})
+				}
+				time.Sleep(served)
+				return &wire.Error{Reason: reason}
+			}
+			inWorld(t, h, nil, func(t *testing.T, w *world) {
+				time.Sleep(5 * time.Minute)
+				synctest.Wait()
+				if n := h.greeted(); n != dead+3 {
+					t.Fatalf("%d greetings, want %d", n, dead+3)
+				}
+				wait := h.greets[dead+2].Sub(h.greets[dead]) - served
+				if within > 0 && wait > within || within == 0 && wait < 5*time.Second {
+					t.Errorf("served again after %s", wait)
+				}
+			})
+		})
+	}
+}
+
 func TestSilentFeed(t *testing.T) {
 	h := &hub{}
 	h.subscribe = func(ctx context.Context, _ crdt.Pact, _ crdt.Position, s wire.FeedStream) error {

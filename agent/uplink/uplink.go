@@ -73,6 +73,7 @@ type Loop struct {
 	config Config
 	target int // index into Addresses of the node to dial next
 	leader string
+	served bool // the last session was greeted
 
 	mu     sync.Mutex
 	rewind map[crdt.Pact]bool
@@ -163,7 +164,7 @@ func (l *Loop) Run(ctx context.Context) error {
 		if errors.As(err, &local) {
 			return local.err
 		}
-		if l.config.Now().Sub(began) > time.Minute {
+		if l.config.Now().Sub(began) > time.Minute || l.served && sentOn(err) {
 			backoff.Reset()
 		}
 		wait := l.follow(err, backoff.Next())
@@ -175,6 +176,13 @@ func (l *Loop) Run(ctx context.Context) error {
 		}
 	}
 	return nil
+}
+
+// sentOn reports whether a session ended because another node serves, which is no
+// failure of the hub.
+func sentOn(err error) bool {
+	reason := wire.ReasonOf(err)
+	return reason == wire.ReasonHubDraining || reason == wire.ReasonLeaderMoved || errors.Is(err, errMoved)
 }
 
 // follow reads in the end of a session where to go next, and how long to wait.
@@ -223,6 +231,7 @@ func local(err error) error {
 // session dials one node and works until something breaks.
 func (l *Loop) session(ctx context.Context) error {
 	address := l.next()
+	l.served = false
 	conn, err := l.config.Dial(address)
 	if err != nil {
 		return fmt.Errorf("dial %s: %w", address, err)
@@ -237,6 +246,7 @@ func (l *Loop) session(ctx context.Context) error {
 	if len(pacts) == 0 {
 		return fmt.Errorf("hub %s: none of this agent's pacts can run: %s", welcome.Hub, l.refusals())
 	}
+	l.served = true
 	l.client.Store(client)
 	defer l.client.Store(nil)
 	group, gctx := errgroup.WithContext(ctx)
