@@ -22,3 +22,14 @@ func TestAlertsRingWhenNoNodeIsScraped(t *testing.T) {
 		}
 	}
 }
+
+// A node that has stopped itself is not there to say so: no alert may wait for it.
+func TestNoAlertAsksTheDead(t *testing.T) {
+	rules, err := os.ReadFile(filepath.Join("..", "deploy", "prometheus", "entente-hub.rules.yaml"))
+	if err != nil {
+		t.Fatal(err)
+	}
+	if strings.Contains(string(rules), "entente_hub_stopped") {
+		t.Error("an alert asks for entente_hub_stopped, which ends with its process")
+	}
+}
