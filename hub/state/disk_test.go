@@ -20,6 +20,7 @@ type disk struct {
 	pages   map[state.PageName][]written
 	history []written        // messages, never removed
 	taken   []*state.Changes // not yet written
+	reads   int              // of pages
 }
 
 type written struct {
@@ -122,6 +123,7 @@ func (d *disk) at(name state.PageName, index uint64) (data []byte) {
 func (d *disk) Page(name state.PageName, index uint64) ([]byte, error) {
 	d.mu.Lock()
 	defer d.mu.Unlock()
+	d.reads++
 	data := d.at(name, index)
 	switch {
 	case d.shut:

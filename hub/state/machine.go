@@ -60,9 +60,9 @@ type Machine struct {
 	steady sync.Mutex // held while pages may not be given away; before mu
 
 	// Apply's alone.
-	warm    map[PageName][]byte // pages that this entry may need: see Prepare
-	ahead   []spot              // of the batch at hand
-	near    uint32              // keeps what spots reads for its own sake
+	warm    map[versionName][]byte // canonical ops that this entry may need: see Prepare
+	ahead   []spot                 // of the batch at hand
+	near    uint32                 // keeps what spots reads for its own sake
 	known   crdt.Names
 	scratch version
 	torn    error // see Result.Err

@@ -2,6 +2,7 @@ package state
 
 import (
 	"crypto/sha256"
+	"errors"
 	"fmt"
 	"slices"
 
@@ -199,19 +200,29 @@ func (p *pactState) fill(at uint32, r *crdt.Register, offset crdt.Offset, page u
 // may ask for is in memory: Prepare has seen to that.
 func (m *Machine) whole(p *pactState, at uint32) crdt.Register {
 	row := p.rows.at(at)
-	g := p.feed.pages[row.page]
-	data := g.data
-	if data == nil {
-		data = m.warm[PageName{p.agreed.Name, g.first}]
-	}
+	op, err := m.opOf(p, row)
 	var r crdt.Register
-	e, err := findEntry(data, row.offset)
 	if err == nil {
-		err = m.known.DecodeOp(&r.Op, e.op)
+		err = m.known.DecodeOp(&r.Op, op)
 	}
 	if err != nil { // a fault of this package: these bytes were made here, or read by Prepare
 		panic(unread{fmt.Errorf("version %d of pact %s: %w", row.offset, p.agreed.Name, err)})
 	}
 	r.Digest, r.Birth = row.digest, row.birth
 	return r
+}
+
+var errCold = errors.New("its page is on disk, and it was not read")
+
+// opOf returns the canonical op in a row.
+func (m *Machine) opOf(p *pactState, row *row) ([]byte, error) {
+	if data := p.feed.pages[row.page].data; data != nil {
+		e, err := findEntry(data, row.offset)
+		return e.op, err
+	}
+	op, ok := m.warm[versionName{p.agreed.Name, row.offset}]
+	if !ok {
+		return nil, errCold
+	}
+	return op, nil
 }
