@@ -53,3 +53,30 @@ func (p *pactState) crowded(rec uint32, v *version, life *crdt.Life, verdict crd
 	}
 	return record.deleted() && !v.Op.Key.Field.Reserved()
 }
+
+// Bounds of what nothing removes: authors, that is incarnations of agents. An
+// incarnation arises when an agent starts after it did not end as it should, so
+// that authorsMax of one site in one pact are a crash an hour for seven years.
+// heardMax is for all of a pact whom offers tell of and who have published nothing
+// since: apart from authorsMax, or a member could use up another's share. They are
+// part of what an entry means, as is seqMax: beyond it no offer is heard, and no
+// agent that makes a million ops a second gets there in 2,000 years.
+const (
+	authorsMax = 1 << 16
+	heardMax   = 1 << 18
+	seqMax     = crdt.Seq(1) << 56
+)
+
+// mayAnswer reports whether an op of an author may be answered, a being what is
+// known of him.
+func (p *pactState) mayAnswer(a *author, name crdt.Author) bool {
+	return a != nil && a.seen > 0 || p.own[name.Site] < authorsMax
+}
+
+// answered counts an author as his site's own. It comes before his seen changes.
+func (p *pactState) answered(a *author) {
+	if a.seen == 0 {
+		p.heard--
+		p.own[a.name.Site]++
+	}
+}

@@ -53,6 +53,9 @@ func (m *Machine) offerOne(p *pactState, r *command.Offered, e *command.Entry) O
 	if reason := m.checkOffered(p, &o, e); reason != "" {
 		return OpResult{Outcome: OutcomeRefused, Reason: reason}
 	}
+	if p.heard >= heardMax && p.author(o.said.Author) == nil {
+		return OpResult{Outcome: OutcomeRetry, Reason: ReasonAuthors}
+	}
 	return OpResult{Outcome: OutcomeApplied, Offset: m.join(p, &o)}
 }
 
@@ -66,7 +69,7 @@ func (m *Machine) checkOffered(p *pactState, o *offered, e *command.Entry) Reaso
 	if reason := o.decode(); reason != "" {
 		return reason
 	}
-	if len(o.said.Key.Field) > fieldBytesMax || !wellFormed(o.said) {
+	if len(o.said.Key.Field) > fieldBytesMax || !wellFormed(o.said) || o.said.Seq > seqMax {
 		return ReasonMalformed
 	}
 	if reason := p.agreed.CheckStanding(o.said); reason != "" {
@@ -249,11 +252,15 @@ func (m *Machine) offerEnd(p *pactState, c *command.Offer) OpResult {
 		if after.Author.Site != c.Site || after.Author.Agent != c.Agent {
 			return OpResult{Outcome: OutcomeRefused, Reason: ReasonForged}
 		}
-		if after.Seq == 0 || after.Author.Validate() != nil {
+		if after.Seq == 0 || after.Seq > seqMax || after.Author.Validate() != nil {
 			return OpResult{Outcome: OutcomeRefused, Reason: ReasonMalformed}
+		}
+		if !p.mayAnswer(p.author(after.Author), after.Author) {
+			return OpResult{Outcome: OutcomeRetry, Reason: ReasonAuthors}
 		}
 		a := m.hear(p, after)
 		if after.Seq > a.seen {
+			p.answered(a)
 			p.sumSeen += uint64(after.Seq - a.seen)
 			a.seen = after.Seq
 			m.dirty.author(p, a)

@@ -27,7 +27,9 @@ type pactState struct {
 
 	authors []*author // by the number in a row; number 0 is nil
 	byName  map[crdt.Author]*author
-	recent  *author // the one found last: ops come in runs
+	recent  *author           // the one found last: ops come in runs
+	own     map[crdt.Site]int // authors of each site of whom an op was answered
+	heard   int               // authors of whom none was: offers told of them
 
 	sumSeen    uint64 // see command.AuthorSum
 	sumRefused uint64
@@ -36,6 +38,7 @@ type pactState struct {
 func newPactState() *pactState {
 	return &pactState{
 		conflicts: map[uint32][]conflict{}, authors: make([]*author, 1), byName: map[crdt.Author]*author{},
+		own: map[crdt.Site]int{},
 	}
 }
 
@@ -64,5 +67,6 @@ func (p *pactState) newAuthor(name crdt.Author) *author {
 	a := &author{name: name, number: uint32(len(p.authors))}
 	p.authors = append(p.authors, a)
 	p.byName[name] = a
+	p.heard++
 	return a
 }

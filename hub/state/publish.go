@@ -80,10 +80,13 @@ func (m *Machine) op(
 		return p.again(a, op, canonical)
 	case op.Seq != seen+1, !before.IsZero() && !p.knows(before):
 		return OpResult{Outcome: OutcomeGap, Reason: ReasonGap}
+	case !p.mayAnswer(a, op.Author):
+		return OpResult{Outcome: OutcomeRetry, Reason: ReasonAuthors}
 	}
 	if a == nil {
 		a = p.newAuthor(op.Author)
 	}
+	p.answered(a)
 	m.dirty.author(p, a)
 	p.sumSeen++
 	reason := p.check(c, a, op, e)

@@ -132,6 +132,9 @@ func (l *Loader) Author(row *AuthorRow) error {
 		return fmt.Errorf("%w: author %s of pact %s is there twice, or without the pact", ErrDamaged, row.State.Author, row.Pact)
 	}
 	a := p.newAuthor(row.State.Author)
+	if row.State.Seen > 0 {
+		p.answered(a)
+	}
 	a.seen, a.applied, a.heard = row.State.Seen, row.State.Applied, row.State.Heard
 	a.refused = slices.Clone(row.Refused)
 	p.sumSeen += uint64(a.seen) + uint64(a.heard)

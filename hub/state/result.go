@@ -45,6 +45,7 @@ const (
 	ReasonUnaccepted  Reason = "pact.unaccepted" // of an OfferPact: a member is missing
 	ReasonPacts       Reason = "quota.pacts"     // of a document: PactsMax reached
 	ReasonRecords     Reason = "quota.records"
+	ReasonAuthors     Reason = "quota.authors" // answered with retry: authorsMax or heardMax reached
 	ReasonRegisters   Reason = "quota.registers"
 	ReasonUnfounded   Reason = "hub.readonly" // no Found was applied yet
 	ReasonFounded     Reason = "hub.founded"  // of a Found: the hub has an identity

@@ -44,6 +44,7 @@ const (
 	ReasonQuotaRecords   Reason = "quota.records"
 	ReasonQuotaRegisters Reason = "quota.registers"
 	ReasonQuotaPacts     Reason = "quota.pacts"
+	ReasonQuotaAuthors   Reason = "quota.authors"
 
 	ReasonLeaderNone  Reason = "leader.none"
 	ReasonLeaderMoved Reason = "leader.moved"
@@ -174,6 +175,7 @@ var reasons = []Description{
 	{ReasonQuotaRecords, "The pact holds as many records as it may.", false, FateHold, codes.ResourceExhausted},
 	{ReasonQuotaRegisters, "The pact holds as many registers as it may.", false, FateHold, codes.ResourceExhausted},
 	{ReasonQuotaPacts, "The hub holds as many pacts as it may.", false, FateNone, codes.ResourceExhausted},
+	{ReasonQuotaAuthors, "The pact remembers as many incarnations of the site's agents as it may.", false, FateResend, codes.ResourceExhausted},
 
 	{ReasonLeaderNone, "The hub has no leader at the moment.", true, FateResend, codes.Unavailable},
 	{ReasonLeaderMoved, "Another node leads the hub.", true, FateResend, codes.Unavailable},
