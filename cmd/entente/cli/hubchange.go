@@ -13,7 +13,8 @@ import (
 	"github.com/entente-sync/entente/hub/admin"
 )
 
-// answered is what an action prints as JSON.
+// answered is what an action prints as JSON, and every verb of the hub that fails:
+// then Error is what explain says, otherwise nil.
 type answered struct {
 	Command string `json:"command"`
 	OK      bool   `json:"ok"`

@@ -36,8 +36,8 @@ type Streams struct {
 func Run(ctx context.Context, args []string, streams Streams) int {
 	root := newRoot(streams)
 	root.SetArgs(args)
-	err := root.ExecuteContext(ctx)
-	if err == nil {
+	c, err := root.ExecuteContextC(ctx)
+	if err = failed(c, err); err == nil {
 		return ExitDone
 	}
 	if !errors.Is(err, errSilent) {
