@@ -8,8 +8,16 @@ import (
 // part of what an entry means: every replica must have the same.
 const RegistersMax = 1 << 24
 
-// registersMax is how many registers the pact may hold, conflict records
-// included. It is passed by at most the conflict records of one op.
+// offeredRoom is how many registers offers may bring beyond registersMax. A pact
+// that was full is rebuilt in any order, while its members go on writing: what one
+// hub had decided is told by others as two versions of one register, and the lesser
+// one would be lost if there were no room to record it. It is part of what an entry
+// means.
+const offeredRoom = 1 << 16
+
+// registersMax is how many registers published ops may make, conflict records
+// included. They pass it by at most the conflict records of one op, and offers by
+// offeredRoom and those of one register.
 func (p *pactState) registersMax() uint64 {
 	if n := p.agreed.Limits.Registers; n > 0 {
 		return uint64(n)
@@ -18,10 +26,10 @@ func (p *pactState) registersMax() uint64 {
 }
 
 // room says why op may not make the record or register that it is on, "" if it
-// may or if they are there. It comes before the op makes either.
-func (p *pactState) room(op *crdt.Op) Reason {
+// may or if they are there; registersMax is how many may be. It comes before the op makes either.
+func (p *pactState) room(op *crdt.Op, registersMax uint64) Reason {
 	recordsMax := p.agreed.Limits.Records
-	full := p.registers.Count() >= p.registersMax()
+	full := p.registers.Count() >= registersMax
 	if !full && (recordsMax <= 0 || p.records.rows.len() < recordsMax) {
 		return ""
 	}
@@ -30,6 +38,22 @@ func (p *pactState) room(op *crdt.Op) Reason {
 	case rec == 0 && recordsMax > 0 && p.records.rows.len() >= recordsMax:
 		return ReasonRecords
 	case full && p.at(rec, p.fields.id(string(op.Key.Field))) == 0:
+		return ReasonRegisters
+	}
+	return ""
+}
+
+// roomOffered says why an offered register may not be taken, "" if it may. Where
+// offeredRoom is used up only what makes no register is taken: what stands here
+// already, and conflict records that are here. Another version may open a record;
+// whether history has decided between the two is not asked.
+func (p *pactState) roomOffered(o *offered) Reason {
+	limit := p.registersMax() + offeredRoom
+	if reason := p.room(&o.Op, limit); reason != "" || p.registers.Count() < limit || o.lost != nil {
+		return reason
+	}
+	at := p.at(p.find(o.Op.Key.Type, o.Op.Key.Record), p.fields.id(string(o.Op.Key.Field)))
+	if p.rows.at(at).digest != o.Op.Digest() { // it is there: room says so
 		return ReasonRegisters
 	}
 	return ""

@@ -1,6 +1,7 @@
 package state_test
 
 import (
+	"slices"
 	"testing"
 
 	"github.com/entente-sync/entente/crdt"
@@ -101,6 +102,86 @@ func TestPactIsFullOfRegisters(t *testing.T) {
 	}
 	acme.send(t, write(3, "title", 8), "")
 	acme.send(t, write(4, "title", 8), state.ReasonRegisters)
+}
+
+// A pact that is full, and holds a conflict record of the last op besides, is
+// rebuilt whole from what agents bring back, whatever comes first.
+func TestFullPactIsRebuilt(t *testing.T) {
+	limits := pact.Limits{Registers: 4}
+	old := limited(t, limits)
+	acme, globex := &sender{l: old, name: author("acme", 1)}, &sender{l: old, name: author("globex", 1)}
+	life := func(deleted bool, millis int64) crdt.Op {
+		op := edit(crdt.Author{}, 0, key(1, crdt.FieldLife), millis, "")
+		op.Value = crdt.Life{Deleted: deleted}.Envelope()
+		return op
+	}
+	live := acme.send(t, life(false, 1), "")
+	acme.send(t, edit(crdt.Author{}, 0, key(1, "title"), 1, "x"), "")
+	acme.send(t, edit(crdt.Author{}, 0, key(1, "notes"), 1, "x"), "")
+	globex.send(t, on(life(true, 2), live, 0), "") // has seen neither
+	want, _ := old.m.Pact(tickets)
+	if n := want.Digest.Registers.Count(); n != 5 {
+		t.Fatalf("%d registers: the last op has not passed the limit", n)
+	}
+	held := old.m.Image().Registers
+	for _, backward := range []bool{false, true} {
+		l := limited(t, limits)
+		if backward {
+			slices.Reverse(held)
+		}
+		for _, s := range held {
+			birth := crdt.Position{Epoch: epochOld, Offset: s.Register.Birth.Offset}
+			if r := l.offer("globex", nil, nil, command.Offered{Op: s.Register.Op, Birth: birth}).Ops[0]; r.Outcome != state.OutcomeApplied {
+				t.Errorf("%s, backward %v: %s %s", s.Register.Op.Key, backward, r.Outcome, r.Reason)
+			}
+		}
+		if got, _ := l.m.Pact(tickets); got.Digest.Registers != want.Digest.Registers {
+			t.Errorf("backward %v: %d registers, want those 5", backward, got.Digest.Registers.Count())
+		}
+		other := &sender{l: l, name: author("acme", 2)}
+		other.send(t, edit(crdt.Author{}, 0, key(9, "title"), 3, "x"), state.ReasonRegisters) // only offers may
+	}
+}
+
+// Offers open conflict records beyond the limit, which are bounded too.
+func TestOffersFillPact(t *testing.T) {
+	const limit, room, atOnce = 1 << 10, 1 << 16, 1 << 10
+	l := limited(t, pact.Limits{Registers: limit})
+	told := func(n int) command.Offered { // every version of another life of the hub
+		k := key(1, "title")
+		k.Record[0], k.Record[1] = byte(n%limit), byte(n%limit>>8)
+		op := edit(author("acme", 1), crdt.Seq(n+1), k, int64(n/limit+1), "x")
+		return command.Offered{Op: op, Birth: crdt.Position{Epoch: crdt.Epoch(0x1000 + n/limit), Offset: crdt.Offset(n + 1)}}
+	}
+	for from := 0; from < limit+room; from += atOnce {
+		var registers []command.Offered
+		for n := range atOnce {
+			registers = append(registers, told(from+n))
+		}
+		for i, r := range l.offer("globex", nil, nil, registers...).Ops {
+			if r.Outcome != state.OutcomeApplied {
+				t.Fatalf("version %d: %s %s", from+i, r.Outcome, r.Reason)
+			}
+		}
+	}
+	before, _ := l.m.Pact(tickets)
+	if n := before.Digest.Registers.Count(); n != limit+room {
+		t.Fatalf("%d registers, want %d", n, limit+room)
+	}
+	more := told(limit + room)
+	more.Op.Author = author("acme", 2) // of whom nothing must be heard
+	for _, r := range l.offer("globex", nil, nil, more, told(limit+room+1)).Ops {
+		if r.Outcome != state.OutcomeRefused || r.Reason != state.ReasonRegisters {
+			t.Fatalf("one too many: %s %s", r.Outcome, r.Reason)
+		}
+	}
+	if r := l.offer("globex", nil, nil, told(limit+room-1)).Ops[0]; r.Outcome != state.OutcomeApplied {
+		t.Fatalf("what stands there already: %s %s", r.Outcome, r.Reason)
+	}
+	after, _ := l.m.Pact(tickets)
+	if after.Digest != before.Digest {
+		t.Fatalf("a refusal left a trace: %+v, before %+v", after.Digest, before.Digest)
+	}
 }
 
 func TestPactIsFullOfRecords(t *testing.T) {

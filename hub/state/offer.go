@@ -81,7 +81,7 @@ func (m *Machine) checkOffered(p *pactState, o *offered, e *command.Entry) Reaso
 	if o.Birth.Epoch == m.epoch && !p.bornHere(o) {
 		return ReasonStampBase
 	}
-	return p.room(op)
+	return p.roomOffered(o)
 }
 
 func (o *offered) decode() Reason {

@@ -146,7 +146,7 @@ func (p *pactState) check(c *command.Publish, a *author, op *crdt.Op, e *command
 	if birth := op.Base.Birth; birth.Epoch == c.Epoch && birth.Offset > p.head {
 		return ReasonStampBase // nobody can have seen that
 	}
-	return p.room(op)
+	return p.room(op, p.registersMax())
 }
 
 // future reports whether a stamp is further ahead of the leader than is allowed.
