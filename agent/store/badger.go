@@ -43,7 +43,7 @@ type Badger struct {
 // Open opens or makes the store in dir, which belongs to one process at a
 // time. The caller must Close it.
 func Open(dir string) (*Badger, error) {
-	if err := makeDir(dir); err != nil {
+	if err := durable.MakeDirs(dir); err != nil {
 		return nil, fmt.Errorf("agent store: %w", err)
 	}
 	if err := checkFormat(dir); err != nil {

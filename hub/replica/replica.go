@@ -15,6 +15,7 @@ import (
 	"github.com/entente-sync/entente/crdt"
 	"github.com/entente-sync/entente/hub/state"
 	"github.com/entente-sync/entente/hub/store"
+	"github.com/entente-sync/entente/proto/durable"
 )
 
 // Parts of a replica's directory.
@@ -152,7 +153,7 @@ func (r *Replica) openRaft(machine raft.FSM, snapshots raft.SnapshotStore) error
 }
 
 func (r *Replica) openLog() error {
-	if err := makeDirs(r.cfg.Dir, dirLog, dirState, dirSnapshots); err != nil {
+	if err := durable.MakeDirs(r.cfg.Dir, dirLog, dirState, dirSnapshots); err != nil {
 		return err
 	}
 	dir := filepath.Join(r.cfg.Dir, dirLog)
